@@ -1,5 +1,5 @@
-//! All responses of the gateway, and their form in HTTP. They are in one place, because a wrong status makes
-//! Customer.io wait an hour: 400, 401, 404, 405, 429, 500, 502 and reset connections do that, 503 does not
+//! All responses of the gateway with their HTTP form. They are defined in one place, because Customer.io waits an hour
+//! after some of them: after 400, 401, 404, 405, 429, 500, 502 and reset connections, but not after 503
 //! (reporting-webhooks specification).
 
 use http_body_util::Full;
@@ -7,20 +7,20 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-/// Media type of RFC 9457.
+/// Media type of problem details (RFC 9457).
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The outcome of a request.
+/// The response to a request, by its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// All in-sync replicas have the body, or the dead letter for a body over the limit.
     Stored,
-    /// Missing, malformed or invalid signature, or a timestamp out of tolerance. All get the same response, which gives
-    /// no hint.
+    /// The signature is missing, malformed or invalid, or the timestamp is out of tolerance. All these requests get the
+    /// same response, so that it gives no hint.
     Unauthenticated,
     /// The route or the source does not exist.
     NotFound,
-    /// Only POST is allowed.
+    /// The method is not POST.
     MethodNotAllowed,
     /// The body is over the limit and not authentic, or over the hard limit.
     TooLarge,
@@ -32,12 +32,11 @@ pub(crate) enum Answer {
     Overloaded,
     /// Kafka did not acknowledge in time, or the producer could not queue the record.
     Unavailable,
-    /// A defect; the client should try again.
+    /// The gateway has a defect; the client should send the request again.
     Defect,
 }
 
 impl Answer {
-    /// All responses.
     #[cfg(test)]
     pub(crate) const ALL: &'static [Self] = &[
         Self::Stored,
@@ -64,7 +63,7 @@ impl Answer {
         }
     }
 
-    /// Problem details (RFC 9457): stable code and title, without any content of the request.
+    /// Returns the body with problem details (RFC 9457): a stable code and title, without any content of the request.
     fn problem(self) -> Option<&'static str> {
         match self {
             Self::Stored => None,
@@ -95,14 +94,14 @@ impl Answer {
         }
     }
 
-    /// A header in addition to the content type.
+    /// Returns the header that the response has in addition to the content type.
     fn header(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::MethodNotAllowed => Some((header::ALLOW, HeaderValue::from_static("POST"))),
             Self::Overloaded | Self::Unavailable | Self::Defect => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("5")))
             }
-            // The rest of such a request cannot be distinguished from the next one.
+            // The unread rest of such a request cannot be distinguished from the next request.
             Self::TooLarge | Self::ReadTimeout | Self::Unreadable => {
                 Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
@@ -110,7 +109,7 @@ impl Answer {
         }
     }
 
-    /// The response as bytes, for a connection that is closed after the response.
+    /// Returns the whole HTTP response, for a connection that is closed after it.
     pub(crate) fn on_the_wire(self) -> String {
         let (status, problem) = (self.status(), self.problem().unwrap_or_default());
         format!(
@@ -144,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_requests_that_are_not_authentic_get_a_response_that_delays_customerio() {
+    fn only_401_404_and_405_responses_make_customerio_wait_an_hour() {
         let slow = [400, 401, 402, 403, 404, 405, 410, 429, 500, 502, 521];
         for &answer in Answer::ALL {
             let expected = matches!(answer, Answer::Unauthenticated | Answer::NotFound | Answer::MethodNotAllowed);
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_json_with_its_own_status() {
+    fn the_json_body_of_every_problem_contains_the_http_status() {
         for &answer in Answer::ALL {
             let Some(problem) = answer.problem() else { continue };
             let problem: serde_json::Value = serde_json::from_str(problem).unwrap();

@@ -1,13 +1,14 @@
-//! The budget of bytes in flight: charged as a body arrives, released by the delivery report.
+//! The budget of bytes in flight. The bytes of a body count from their arrival until the delivery report of their
+//! record.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes that a request takes in addition to its body.
+/// Number of bytes that each request takes from the budget in addition to its body.
 const PER_REQUEST: usize = 2048;
 
-/// The budget. See the module. Cheap to clone.
+/// The budget of bytes in flight. Cheap to clone; all clones are the same budget.
 #[derive(Debug, Clone)]
 pub(crate) struct InFlight {
     semaphore: Arc<Semaphore>,
@@ -25,7 +26,7 @@ impl Share {
     }
 }
 
-/// The budget is used up.
+/// Error: the budget does not have enough free bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spent;
 
@@ -35,8 +36,8 @@ impl InFlight {
         Self { semaphore: Arc::new(Semaphore::new(total)), total }
     }
 
-    /// Takes a share for a request of whose body `bytes` have arrived. Never waits: a client that waits at most 4 s
-    /// should get its response at once.
+    /// Takes a share for a request with `bytes` received bytes of its body. Never waits, because a client that waits at
+    /// most 4 s should get its response at once.
     pub(crate) fn take(&self, bytes: usize) -> Result<Share, Spent> {
         self.permits(bytes.saturating_add(PER_REQUEST)).map(Share)
     }
@@ -52,12 +53,12 @@ impl InFlight {
         Arc::clone(&self.semaphore).try_acquire_many_owned(bytes).map_err(|_| Spent)
     }
 
-    /// Bytes in flight.
+    /// Returns the number of bytes in flight.
     pub(crate) fn used(&self) -> usize {
         self.total - self.semaphore.available_permits().min(self.total)
     }
 
-    /// The whole budget.
+    /// Returns the size of the whole budget in bytes.
     pub(crate) fn total(&self) -> usize {
         self.total
     }
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_never_exceed_the_budget_and_are_released() {
+    fn a_share_over_the_budget_is_refused_and_dropping_a_share_frees_bytes() {
         let budget = InFlight::new(10_000);
         let mut first = budget.take(4_000).unwrap();
         assert_eq!(budget.used(), 4_000 + PER_REQUEST);

@@ -1,18 +1,18 @@
-//! Detects that this machine's clock is behind Customer.io's.
+//! Detects that this machine's clock is behind Customer.io's clock.
 
 use customerio::SignatureTimestamp;
 use service::{Activity, Reason, Trouble};
 
-/// How far ahead the time of an authentic signature may be, in milliseconds.
+/// Maximum time by which the timestamp of an authentic signature may be in the future, in milliseconds.
 const DIFFERENCE: i64 = 60_000;
 
-/// Compares the times of authentic signatures with this machine's clock. An old signature means nothing, because it is
-/// not documented whether Customer.io signs a retry again.
+/// Compares the timestamps of authentic signatures with this machine's clock. An old timestamp does not show a wrong
+/// clock, because it is not documented whether Customer.io signs a retry again.
 #[derive(Debug)]
 pub(crate) struct SenderClock(pub(crate) Activity);
 
 impl SenderClock {
-    /// An authentic request was signed at this time, and received at `arrival`, in Unix milliseconds.
+    /// Compares the timestamp of an authentic request with its receive time `arrival`, in Unix milliseconds.
     pub(crate) fn signed(&self, timestamp: SignatureTimestamp<'_>, arrival: i64) {
         let ahead = timestamp.seconds().unwrap_or_default().saturating_mul(1000).saturating_sub(arrival);
         match trouble(ahead) {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_signature_from_the_future_reports_a_wrong_clock() {
+    fn only_a_timestamp_over_a_minute_in_the_future_reports_a_wrong_clock() {
         assert_eq!(trouble(-3_600_000), None);
         assert_eq!(trouble(60_000), None);
         assert!(trouble(90_000).unwrap().cause.contains("90 s behind"));

@@ -1,4 +1,4 @@
-//! Flags and environment of the gateway.
+//! The options of the gateway and their validation.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -151,7 +151,7 @@ pub struct Config {
     service: ServiceArgs,
 }
 
-/// The checked configuration.
+/// The validated configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub(crate) connection: Connection,
@@ -243,7 +243,7 @@ impl ServiceConfig for Config {
 }
 
 impl Config {
-    /// The origin of the keys, after checking that they can be loaded.
+    /// Returns the origin of the sources and keys, after loading it once to check it.
     fn sources(&self) -> Result<SourcesOrigin, Problems> {
         let name = "CUSTOMERIO_SIGNING_KEYS";
         let from = match &self.sources_file {
@@ -266,7 +266,7 @@ impl Config {
         Ok(origin)
     }
 
-    /// The certificate's files, if the gateway serves TLS, after checking that they can be used.
+    /// Returns the paths of certificate and key, if the gateway serves TLS, after checking that both files can be used.
     fn tls(&self) -> Result<Option<TlsFiles>, Problems> {
         let files = match (&self.tls_cert, &self.tls_key) {
             (None, None) => return Ok(None),
@@ -290,13 +290,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_key_and_kafka_are_required() {
+    fn a_signing_key_and_bootstrap_servers_are_the_only_required_options() {
         let settings = parse(&["--signing-keys", "0123456789abcdef"]).validate().unwrap();
         assert_eq!((settings.max_body, settings.ack_deadline), (10 << 20, Duration::from_millis(3500)));
     }
 
     #[test]
-    fn the_published_key_is_accepted_on_loopback_and_in_trials() {
+    fn a_published_or_short_signing_key_off_loopback_needs_trial_true() {
         let published = "--signing-keys=trial-key-for-the-simulator-only";
         for listen in ["--listen=0.0.0.0:8080", "--listen=10.0.0.1:8080", "--listen=[::]:8080"] {
             for key in [published, "--signing-keys=0123456789abcde"] {
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_reported_at_once_and_no_secret_with_them() {
+    fn all_problems_are_reported_at_once_without_secrets() {
         let config = parse(&[
             "--ack-deadline=4s",
             "--max-body=1",

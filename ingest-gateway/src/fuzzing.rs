@@ -1,5 +1,5 @@
-//! Runs whole requests through all code between the socket and Kafka, in memory. It is for the fuzz target `request`
-//! and not a part of the service.
+//! Runs whole requests through all code between the socket and Kafka, in memory. This module is for the fuzz target
+//! `request` and not a part of the service.
 
 #![allow(clippy::missing_panics_doc, reason = "a fuzz target fails by panicking")]
 
@@ -23,18 +23,18 @@ use crate::publish::{Batch, Destination, Outgoing, Publish};
 use settings::Variables;
 use settings::watched::{Current, Origin};
 
-/// A record that would have been written.
+/// A record that the gateway would have written to Kafka.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "the fields have the names of a record's parts")]
 pub struct Stored {
-    /// Whether it is for the raw topic; otherwise it is a dead letter.
+    /// Whether the record is for the raw topic; otherwise it is a dead letter.
     pub raw: bool,
     pub key: Option<Vec<u8>>,
     pub body: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
-/// Keeps what is published.
+/// A publisher that keeps the records in memory.
 #[derive(Debug, Clone, Default)]
 struct Keeper(Arc<Mutex<Vec<Stored>>>);
 
@@ -71,7 +71,7 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// A gateway with these signing keys and a small limit on bodies.
+    /// Creates a gateway with these signing keys and a small limit on bodies.
     #[must_use]
     pub fn new(signing_keys: &str) -> Self {
         let keys = format!("--signing-keys={signing_keys}");
@@ -92,7 +92,8 @@ impl Harness {
         Self { runtime, gateway, connections, stored }
     }
 
-    /// Serves one connection that delivers these bytes and then ends; returns the responses and the stored records.
+    /// Serves one connection on which the client sends these bytes and then closes it. Returns the responses and the
+    /// stored records.
     pub fn serve(&self, bytes: &[u8]) -> (Vec<u8>, Vec<Stored>) {
         let answers = self.runtime.block_on(async {
             let (mut client, server) = tokio::io::duplex(1024 * 1024);
@@ -104,7 +105,7 @@ impl Harness {
             });
             let read = async {
                 let mut answers = Vec::new();
-                // A client that closes its connection gets no response, so this one waits until all its bytes are
+                // A client that closes its connection gets no response, so this client waits until all its bytes are
                 // processed.
                 loop {
                     tokio::select! {
@@ -124,7 +125,7 @@ impl Harness {
     }
 }
 
-/// Lets all other tasks run until they wait; nothing here waits for something outside.
+/// Lets all other tasks run until they wait. No task here waits for an external system.
 async fn idle() {
     for _ in 0..32 {
         tokio::task::yield_now().await;
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signed_request_is_stored_and_any_other_is_not() {
+    fn the_harness_stores_a_signed_request_but_not_one_with_an_invalid_signature() {
         let harness = Harness::new("0123456789abcdef");
         let body = r#"{"event_id":"e1"}"#;
         let signature = sign(&SigningKey::new("0123456789abcdef"), "1700000000", body.as_bytes());

@@ -3,15 +3,18 @@
 //! A connection is never closed without a response: Customer.io's sender waits an hour after a refused or reset
 //! connection and after one that ends without a response, but not after a 408 or 503. Therefore:
 //!
-//! - The gateway itself measures the time for request headers, because hyper would close the connection silently. When
-//!   a connection's time is over, when it makes room for another, and when it is idle at the stop, the client gets a
-//!   408. The gateway then reads on for up to a second, because a socket that is closed with unread bytes is reset.
-//! - A connection may be idle for longer than clients and load balancers keep one, so that the other side closes first.
-//! - At `GATEWAY_MAX_CONNECTIONS`, the connections that have waited longest for their client make room. A connection
-//!   whose request has arrived completely never does, so slow clients cannot keep out one that is not slow.
-//! - The bytes of a body are charged to the budget as they arrive, and a body has until `GATEWAY_ACK_DEADLINE`.
+//! - The gateway itself measures the time for request headers, because hyper would close the connection silently. If a
+//!   connection exceeds its time limit, is closed to make room for another one, or is idle at the stop, its client gets
+//!   a 408. The gateway then reads on for up to a second, because a socket that is closed with unread bytes is reset.
+//! - The idle timeout of a connection is longer than those of clients and load balancers, so that the other side closes
+//!   first.
+//! - At `GATEWAY_MAX_CONNECTIONS`, the connections that have waited longest for their client are closed to make room. A
+//!   connection whose request has been received completely is never closed for this reason, so slow clients cannot lock
+//!   out a fast one.
+//! - The bytes of a body count against the budget when they arrive, and a body must be complete within
+//!   `GATEWAY_ACK_DEADLINE`.
 //!
-//! [ADR 7](../../docs/adr/0007-a-connection-is-never-closed-without-a-word.md) has the reasons.
+//! [ADR 7](../../docs/adr/0007-a-connection-is-never-closed-without-a-word.md) explains the reasons.
 
 pub(crate) mod accept;
 pub(crate) mod admission;

@@ -29,10 +29,10 @@ const TIMESTAMP: &str = "x-cio-timestamp";
 const SIGNATURE: &str = "x-cio-signature";
 const TRACEPARENT: &str = "traceparent";
 
-/// Maximum length of the other headers that are kept with the record.
+/// Maximum length of a request header that is copied to the record, in bytes.
 const HEADER_LIMIT: usize = 256;
 
-/// The gateway's state.
+/// The state with which requests are handled.
 #[derive(Debug)]
 pub(crate) struct Gateway<P> {
     sources: Arc<Current<Sources>>,
@@ -46,14 +46,14 @@ pub(crate) struct Gateway<P> {
     clock: SenderClock,
 }
 
-/// What a request says about its authenticity.
+/// The headers with which a request claims to be authentic.
 #[derive(Debug, Clone, Copy)]
 struct Claim<'a> {
     timestamp: SignatureTimestamp<'a>,
     signature: &'a [u8],
 }
 
-/// When the request headers were received, on both clocks.
+/// The time at which the request headers were received, on the monotonic and on the wall clock.
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
     at: Instant,
@@ -86,7 +86,7 @@ impl<P: Publish> Gateway<P> {
     /// Handles a request whose headers have just been received.
     pub(crate) async fn answer(&self, request: Request<impl Body<Data = Bytes> + Unpin>) -> Answer {
         let arrival = Arrival { at: Instant::now(), unix_millis: service::unix_millis() };
-        // The keys that are current now count for the whole request.
+        // The keys that are current now are used for the whole request.
         let sources = self.sources.get();
         let (parts, body) = request.into_parts();
         let source = route(&sources, &parts);
@@ -157,7 +157,8 @@ impl<P: Publish> Gateway<P> {
             Err(ProduceError::TooLarge) => {}
             stored => return self.answer_to(stored),
         }
-        // The broker refuses a whole batch because of its size: alone, this body may fit.
+        // The broker refuses whole batches because of their size, so this body may fit in a batch without other
+        // records.
         match self.publish(record(), Batch::Own, again()?, arrival).await {
             Err(ProduceError::TooLarge) => {}
             stored => return self.answer_to(stored),
@@ -167,7 +168,7 @@ impl<P: Publish> Gateway<P> {
         self.store_dead_letter(source, headers, kept, &cut, limit, again()?, arrival).await
     }
 
-    /// Handles an authentic body over `GATEWAY_MAX_BODY`, of which the beginning was kept.
+    /// Verifies a body over `GATEWAY_MAX_BODY`, of which only the beginning was kept, and stores it as a dead letter.
     async fn store_oversized(
         &self,
         source: &Source,
@@ -182,8 +183,8 @@ impl<P: Publish> Gateway<P> {
         self.store_dead_letter(source, headers, &first, &cut, "GATEWAY_MAX_BODY", share, arrival).await
     }
 
-    /// Stores the beginning of an authentic body as a dead letter with the size and hash of the whole body, so that it
-    /// is accounted for.
+    /// Stores the beginning of an authentic body as a dead letter, with the size and hash of the whole body, so that
+    /// the body is accounted for.
     #[expect(clippy::too_many_arguments, reason = "the parts of a dead letter")]
     async fn store_dead_letter(
         &self,
@@ -268,8 +269,8 @@ impl<P: Publish> Gateway<P> {
     }
 }
 
-/// Returns the source that the path names. A single slash at the end is ignored, because it is a common mistake in the
-/// address at Customer.io, and a 404 makes Customer.io wait an hour.
+/// Returns the source in the path. A single slash at the end is ignored, because it is a common mistake in the address
+/// at Customer.io, and Customer.io waits an hour after a 404.
 fn route<'s>(sources: &'s Sources, parts: &Parts) -> Option<&'s Source> {
     let rest = parts.uri.path().strip_prefix(ROUTE)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -279,7 +280,7 @@ fn route<'s>(sources: &'s Sources, parts: &Parts) -> Option<&'s Source> {
     sources.get(rest.strip_prefix('/')?)
 }
 
-/// The headers of the record: received values, the time of receipt, and the source.
+/// Returns the headers of the record: the receive time, the source, and some of the request headers.
 fn record_headers(source: &Source, headers: &HeaderMap, arrival: Arrival) -> Headers {
     let text = |name: &str| headers.get(name).map(|value| value.as_bytes()).filter(|value| value.len() <= HEADER_LIMIT);
     Headers::with_capacity(7)

@@ -1,13 +1,13 @@
 //! Receives Customer.io's webhooks: verifies the signature, writes the body bytes unchanged to Kafka, and responds.
 //!
-//! It checks route, signature and size and nothing else: an authentic event is never refused because it is not
-//! understood. A 2xx means that all in-sync replicas have the bytes. This crate does not know XDM.
+//! It checks route, method, signature and size, but not the content: an authentic event is never refused because it is
+//! not understood. A 2xx means that all in-sync replicas have the bytes. This crate does not know XDM.
 
 mod answer;
 mod budget;
 mod clock;
 mod config;
-// Also compiled in tests, so that it keeps compiling.
+// Tests compile this module too, so that changes do not break it.
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod http;
@@ -39,16 +39,17 @@ use metrics::Metrics;
 use publish::KafkaPublisher;
 use tls::Tls;
 
-/// How long the brokers may take to respond at the start.
+/// Time limit for a response of the brokers at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the producer may try to deliver a record: until shortly before the response is due, `GATEWAY_ACK_DEADLINE`
-/// after the request headers. Few records are stored after a 503, and the transformer deduplicates them.
+/// Returns the time limit for the delivery of a record, which ends shortly before the response is due,
+/// `GATEWAY_ACK_DEADLINE` after the request headers. Therefore few records are stored after a 503, and the transformer
+/// deduplicates them.
 fn delivery_timeout(ack_deadline: Duration) -> Duration {
     ack_deadline - (ack_deadline / 7).min(Duration::from_millis(500))
 }
 
-/// Binds the configured address and runs the gateway until `context.stop`.
+/// Binds the configured address and runs the gateway until `context.stop` is cancelled.
 ///
 /// # Errors
 /// Fails if the address is in use, a topic does not exist, no broker responds at the start, or keys or certificate
@@ -61,13 +62,14 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     run_on(listener, settings, context).await
 }
 
-/// Files that the process needs in addition to client connections: for Kafka, the admin server, the log.
+/// Number of open files that the process needs in addition to client connections: for Kafka, the admin server and the
+/// log.
 const OTHER_FILES: u64 = 256;
 
 /// Runs the gateway on a listener that is already bound.
 ///
 /// # Errors
-/// As [`run`].
+/// Fails like [`run`], except for the address.
 pub async fn run_on(listener: TcpListener, settings: Settings, context: Context) -> Result<(), TaskError> {
     let budget = InFlight::new(settings.in_flight_bytes);
     let metrics = Arc::new(Metrics::register(&context.registry, &budget)?);
@@ -91,7 +93,8 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
     };
     let waiting = Waiting::register("gateway", &context.registry, &context.readiness)?;
     tokio::spawn(waiting.clone().watch(context.stop.clone()));
-    // A gateway out of rotation refuses connections, after which Customer.io waits an hour; after a 503 it does not.
+    // A gateway that is not ready gets no connections: Customer.io waits an hour after a refused connection, but not
+    // after a 503.
     let health = KafkaHealth::new(&waiting, Ready::Stays);
     let broker_probe = Probe::of_writer(&settings.connection, &settings.raw_topic, &health)?;
     let stop = context.stop.clone();
@@ -116,7 +119,7 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
     );
 
     server.serve(listener, settings.drain_delay, &context).await;
-    // All requests have got their responses; records that are still queued belong to requests that got a 503.
+    // All requests have received their responses; records that are still queued belong to requests that got a 503.
     let flushed = tokio::task::spawn_blocking(move || producer.flush(delivery_timeout)).await?;
     if let Err(error) = flushed {
         tracing::warn!(%error, "records of requests that got a 503 were not delivered");
@@ -124,15 +127,15 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
     Ok(())
 }
 
-/// What the gateway requires of its topics. If a body is too large for both, the dead letter contains only its
-/// beginning.
+/// Returns the settings that the gateway requires of its topics. The dead-letter topic needs room only for the
+/// beginning of a body.
 fn needs(settings: &Settings) -> Vec<Need> {
     let need =
         |topic: &TopicName, bytes| Need { topic: topic.clone(), room: Some(Room::Bytes(bytes + RECORD_OVERHEAD)) };
     vec![need(&settings.raw_topic, settings.max_body), need(&settings.dead_letter_topic, http::body::KEPT)]
 }
 
-/// Loads a value and follows its files; `changed` is called with the value now and after each change.
+/// Loads a value and reloads it when its files change. Calls `changed` with the first value and with each new one.
 fn follow<O: Origin>(
     origin: O,
     metrics: &Arc<Metrics>,
@@ -146,7 +149,7 @@ fn follow<O: Origin>(
     Ok(current)
 }
 
-/// Returns `GATEWAY_MAX_CONNECTIONS`, or fewer if the process may not open as many files.
+/// Returns `GATEWAY_MAX_CONNECTIONS`, or less if the process may not open as many files.
 fn max_connections(settings: &Settings) -> usize {
     let wanted = settings.max_connections as u64;
     let allowed = allow_open_files(wanted.saturating_add(OTHER_FILES)).saturating_sub(OTHER_FILES).max(1);
@@ -160,8 +163,9 @@ fn max_connections(settings: &Settings) -> usize {
     usize::try_from(allowed.min(wanted)).unwrap_or(usize::MAX)
 }
 
-/// Waits until the brokers know the topics. A later outage is reported by metrics, not by readiness: a gateway out of
-/// rotation refuses connections, after which Customer.io waits an hour; after a 503 it does not.
+/// Waits until the brokers confirm that the topics exist. A later outage is reported by metrics and not by readiness,
+/// because a gateway that is not ready gets no connections: Customer.io waits an hour after a refused connection, but
+/// not after a 503.
 async fn probe(settings: &Settings, context: &Context) -> Result<(), TaskError> {
     let connection = settings.connection.clone();
     let topics = [settings.raw_topic.clone(), settings.dead_letter_topic.clone()];

@@ -1,4 +1,4 @@
-//! The gateway's process; the code is in the library.
+//! The binary of the gateway; the code is in the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The gateway's metrics, with all their names.
+//! The metrics of the gateway.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,13 @@ use crate::answer::Answer;
 use crate::budget::InFlight;
 use crate::source::{Source, Sources};
 
-/// The label of requests to no configured source.
+/// Value of the label `source` for requests without a configured source.
 const UNKNOWN: &str = "unknown";
 
-/// The responses that a source can get; each has its own status.
+/// The usual responses to requests with a configured source, one for each status.
 const EXPECTED: [Answer; 5] =
     [Answer::Stored, Answer::Unauthenticated, Answer::ReadTimeout, Answer::TooLarge, Answer::Unavailable];
 
-/// All metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     requests: IntCounterVec,
@@ -36,7 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: ConnectionMetrics,
 }
 
-/// Metrics of the open connections.
+/// The metrics of the connections.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionMetrics {
     pub(crate) open: IntGauge,
@@ -90,8 +89,8 @@ impl Metrics {
         })
     }
 
-    /// These sources and keys are current from now on. Their counters exist at 0: `increase()` does not see the first
-    /// value of a counter, so the first 401 would be missed.
+    /// Shows the current sources and keys. The counters of each source start at 0, because `increase()` does not see
+    /// the first value of a counter, so the first 401 would be missed.
     pub(crate) fn sources(&self, sources: &Sources) {
         self.signing_keys.reset();
         for source in sources.iter() {
@@ -103,13 +102,13 @@ impl Metrics {
         }
     }
 
-    /// A request got its response; `source` is a configured one, or none.
+    /// Counts a response; `source` is `None` if the request is not for a configured source.
     pub(crate) fn answered(&self, source: Option<&Source>, answer: Answer, took: Duration) {
         self.request_duration.observe(took.as_secs_f64());
         self.count(source.map_or(UNKNOWN, |source| source.name.as_str()), answer);
     }
 
-    /// A connection was closed during a request whose headers did not become complete.
+    /// Counts a connection that the gateway closed before its request was received completely.
     pub(crate) fn abandoned(&self) {
         self.count(UNKNOWN, Answer::ReadTimeout);
     }
@@ -118,7 +117,7 @@ impl Metrics {
         self.requests.with_label_values(&[source, answer.status().as_str()]).inc();
     }
 
-    /// A dead letter was written.
+    /// Counts a dead letter.
     pub(crate) fn dead_letter(&self) {
         self.dead_letters.inc();
     }
@@ -152,7 +151,7 @@ impl ConnectionMetrics {
     }
 }
 
-/// Reads the budget when the metrics are collected.
+/// Gauges that read the budget when the metrics are collected.
 struct BudgetGauges {
     budget: InFlight,
     used: IntGauge,

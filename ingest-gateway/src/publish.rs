@@ -1,4 +1,4 @@
-//! Writes accepted bodies. It is a trait, so that tests can cover every response without Kafka.
+//! Writes accepted bodies to Kafka. The publisher is a trait, so that tests can cover every response without Kafka.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,12 +8,11 @@ use kafka::{Headers, KafkaHealth, TopicName};
 
 use crate::budget::Share;
 
-/// The topic to write to.
+/// The topic of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Destination {
     /// The raw topic, for webhooks as they were received.
     Raw,
-    /// The dead-letter topic.
     DeadLetters,
 }
 
@@ -26,12 +25,12 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) headers: Headers,
 }
 
-/// Whether a record may share its batch with others.
+/// Whether a record may share its batch with other records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Batch {
-    /// In a batch with other records.
+    /// The record may be in a batch with other records.
     Shared,
-    /// In a batch of its own: only then does a refusal because of the batch's size refer to this record.
+    /// The record is the only one in its batch, so that a refusal because of the batch's size refers to this record.
     Own,
 }
 
@@ -46,11 +45,12 @@ pub(crate) trait Publish: Send + Sync + 'static {
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError>;
 
-    /// Reports the result of a record, as the caller that waited for it knows it.
+    /// Reports the result of a record to the health checks. For a record that was not acknowledged before the response
+    /// was due, this is a timeout.
     fn report(&self, to: Destination, stored: &Result<(), ProduceError>);
 }
 
-/// Writes to Kafka.
+/// Publishes records to Kafka.
 #[derive(Debug)]
 pub(crate) struct KafkaPublisher {
     pub(crate) producer: Arc<DurableProducer<Share>>,

@@ -10,11 +10,11 @@ use sources::SourceName;
 
 use settings::watched::{Loaded, Origin};
 
-/// One source.
+/// A source and its signing keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) name: SourceName,
-    /// All live keys; never empty.
+    /// All live signing keys; never empty.
     pub(crate) keys: Vec<SigningKey>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct Source {
 pub(crate) struct Sources(BTreeMap<String, Source>);
 
 impl Sources {
-    /// A single source named `default`.
+    /// Creates a single source with the name `default`.
     pub(crate) fn single(keys: Vec<SigningKey>) -> Self {
         let name = SourceName::default();
         Self(BTreeMap::from([(name.as_str().to_owned(), Source { name, keys })]))
@@ -45,30 +45,30 @@ const PUBLISHED_KEYS: [&str; 2] = ["trial-key-for-the-simulator-only", "demo-sig
 /// longer.
 const SHORTEST_KEY: usize = 16;
 
-/// Which signing keys are accepted.
+/// The rule for the signing keys that are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys {
-    /// Also published and short ones: in a trial, or if only this machine can reach the gateway.
+    /// All keys are accepted, even published and short ones: in a trial, or if only this machine can reach the gateway.
     Any,
-    /// Only keys that are long enough and not published.
+    /// Only keys that are long enough and not published are accepted.
     Secret,
 }
 
-/// The origin of sources and keys.
+/// The origin of the sources and the rule for their keys.
 #[derive(Debug, Clone)]
 pub(crate) struct SourcesOrigin {
     pub(crate) from: KeysFrom,
     pub(crate) keys: Keys,
 }
 
-/// Where the keys come from.
+/// The option that sets the signing keys.
 #[derive(Debug, Clone)]
 pub(crate) enum KeysFrom {
     /// `CUSTOMERIO_SIGNING_KEYS`: one source, unchanged while the process runs.
     Value(SecretString),
     /// `CUSTOMERIO_SIGNING_KEYS_FILE`: one source.
     KeysFile(PathBuf),
-    /// `SOURCES_FILE`, and the key files it names.
+    /// `SOURCES_FILE`: several sources, with the key files that it refers to.
     SourcesFile(PathBuf),
 }
 
@@ -132,12 +132,12 @@ fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<Sources>, Problems> {
     if problems.is_empty() { Ok(Loaded { value: Sources(found), files }) } else { Err(problems) }
 }
 
-/// Reads signing keys, one per line; blank lines are skipped.
+/// Parses signing keys, one per line; blank lines are skipped.
 ///
 /// # Errors
-/// A message that names the place, if there is no key or if one is not accepted.
+/// A message that begins with `place`, if there is no key or if a key is not accepted.
 fn parse_keys(place: &str, text: &str, taken: Keys) -> Result<Vec<SigningKey>, String> {
-    // Files that were concatenated keep the byte order mark of each.
+    // A concatenation of several files contains the byte order mark of each of them.
     let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
     let lines = text.lines().map(|line| line.trim_matches(is_no_part));
     let keys = signing_keys(place, lines.filter(|line| !line.is_empty()), taken)?;
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn published_and_short_keys_are_accepted_only_in_a_trial() {
+    fn published_and_short_keys_are_refused_unless_any_key_is_accepted() {
         let long = "8f2a6c1d9e4b47f0";
         for weak in PUBLISHED_KEYS.into_iter().chain(["123456789012345"]) {
             let text = format!("{long}\n{weak}\n");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_has_one_key_per_line() {
+    fn each_line_of_a_key_file_is_one_key_without_a_byte_order_mark() {
         assert_eq!(parse_keys("KEYS", " first \n\nsecond\n", Keys::Any).unwrap().len(), 2);
         let keys = parse_keys("KEYS", "\u{feff}first\r\n\u{feff}second\r\n", Keys::Any).unwrap();
         for (key, text) in keys.iter().zip(["first", "second"]) {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sources_file_gives_each_source_its_keys() {
+    fn every_source_in_the_sources_file_needs_valid_signing_keys() {
         let folder = std::env::temp_dir().join(format!("gateway-sources-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("sources.toml");

@@ -1,4 +1,4 @@
-//! The gateway's own certificate and key, if no proxy terminates TLS.
+//! The certificate and key with which the gateway serves TLS, if no proxy terminates TLS before it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use tokio_rustls::rustls::{self, InconsistentKeys, ServerConfig};
 
 use settings::watched::{Loaded, Origin};
 
-/// PEM files: the certificate with its intermediates, and its private key.
+/// Paths of two PEM files: the certificate with its intermediates, and its private key.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
 }
 
-/// The configuration of a handshake.
+/// The server configuration for TLS handshakes.
 #[derive(Debug)]
 pub(crate) struct Tls(pub(crate) Arc<ServerConfig>);
 
@@ -81,7 +81,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     })
 }
 
-/// The parser's own message would show the content of the file.
+/// Replaces the parser's message, which would show content of the file.
 const NOT_PEM: &str = "it is not well-formed PEM";
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_that_cannot_be_used_are_reported_with_the_reason() {
+    fn certificate_and_key_files_that_cannot_be_used_are_reported_with_the_reason() {
         let folder = std::env::temp_dir().join(format!("gateway-tls-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let write = |name: &str, text: &str| {

@@ -1,16 +1,17 @@
 //! Holds the records that have been read and not decoded yet. There is one queue for each partition, and the partitions
-//! take turns, so that a large backlog in one does not delay the others. Records of one partition stay in order.
+//! take turns, so that a large backlog in one partition does not delay the others. Records of one partition stay in
+//! order.
 
 use std::collections::VecDeque;
 
 use kafka::ledger::Claim;
 
-/// The queues of all partitions. See the module.
+/// The queues of all partitions, which take turns.
 #[derive(Debug)]
 pub(crate) struct Backlog<R> {
-    /// By partition number.
+    /// The queues, indexed by partition number.
     queues: Vec<VecDeque<(Claim, R)>>,
-    /// The partitions with records, each once, the next one first.
+    /// The partitions that have records, each once, in the order of their turns.
     turns: VecDeque<usize>,
 }
 
@@ -55,7 +56,7 @@ impl<R> Backlog<R> {
         self.queues[partition].push_front((claim, record));
     }
 
-    /// Removes the records of which `gone` is true; returns their claims.
+    /// Removes the records for which `gone` returns true, and returns their claims.
     pub(crate) fn remove(&mut self, gone: impl Fn(&Claim) -> bool) -> Vec<Claim> {
         let mut removed = Vec::new();
         for queue in &mut self.queues {
@@ -91,7 +92,7 @@ mod tests {
 
     const PARTITIONS: i32 = 5;
 
-    /// Makes claims as the consumer does.
+    /// Creates claims as the consumer does.
     struct Source(Ledgers, Vec<i64>);
 
     impl Source {
@@ -141,12 +142,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_record_is_taken_once_in_partition_order_and_partitions_take_turns(
+        fn every_record_is_popped_once_in_order_and_no_partition_starves(
             steps in prop::collection::vec(step(), 0..300),
         ) {
             let (mut source, mut backlog) = (Source::new(), Backlog::default());
             let mut waiting = vec![VecDeque::new(); 5];
-            // For each partition, how many records of others have left since its own turn was due.
+            // For each waiting partition, the number of records of other partitions that were popped since its last
+            // turn.
             let mut passed_over = [0; 5];
             for step in steps {
                 match step {

@@ -1,13 +1,14 @@
-//! Cuts batches by bytes, by count and by age. This is a plain value; callers pass in sizes and times.
+//! Collects items into batches, which are limited by bytes, count and age. This is a plain value; callers pass in sizes
+//! and times.
 
 use std::time::{Duration, Instant};
 
-/// When a batch is full or due.
+/// The limits of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchLimits {
     pub(crate) bytes: usize,
     pub(crate) records: usize,
-    /// How long the first item waits.
+    /// Maximum wait of the first item in a batch.
     pub(crate) linger: Duration,
 }
 
@@ -25,8 +26,8 @@ impl<T> Batcher<T> {
         Self { limits, items: Vec::new(), bytes: 0, due: None }
     }
 
-    /// Adds an item of `bytes`; returns the batch that this completes. An item larger than the limit gets a batch of
-    /// its own.
+    /// Adds an item with a size of `bytes`; returns the batch that this completes, if any. An item larger than the
+    /// limit gets a separate batch.
     pub(crate) fn push(&mut self, item: T, bytes: usize, now: Instant) -> Option<Vec<T>> {
         let full = if !self.items.is_empty() && self.bytes + bytes > self.limits.bytes { self.take() } else { None };
         self.items.push(item);
@@ -43,12 +44,12 @@ impl<T> Batcher<T> {
         if self.due.is_some_and(|due| now >= due) { self.take() } else { None }
     }
 
-    /// When the batch is due.
+    /// Returns the time at which the batch is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Returns everything collected so far.
+    /// Returns all collected items as a batch.
     pub(crate) fn take(&mut self) -> Option<Vec<T>> {
         self.bytes = 0;
         self.due = None;
@@ -80,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn batching_loses_repeats_and_reorders_nothing_and_no_batch_is_too_large(
+        fn batches_contain_every_item_once_in_order_within_the_limits(
             sizes in prop::collection::vec(1..150usize, 0..200),
             gaps in prop::collection::vec(0..300u64, 200),
         ) {

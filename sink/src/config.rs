@@ -1,4 +1,4 @@
-//! Flags and environment of the sink.
+//! The options of the sink and their validation.
 
 mod control;
 mod platform;
@@ -17,7 +17,7 @@ use self::control::{Control, ControlArgs};
 use self::platform::{ImsArgs, PlatformArgs, Required};
 use crate::dispatch::Limits;
 
-/// How far ahead `PLATFORM_NOT_BEFORE` may be: a time beyond it is a mistake.
+/// Maximum time from now until `PLATFORM_NOT_BEFORE`. A later time is a mistake.
 const LATEST_BEGINNING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The default of `SINK_DEAD_LETTER_AFTER`.
@@ -173,7 +173,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Checks the values of the options, each alone and with the others.
+    /// Checks the values of single options and their combinations.
     fn check_values(&self, platform: Option<&Required>, problems: &mut Problems) {
         if self.batch_max_records == 0 {
             problems.add("SINK_BATCH_MAX_RECORDS must be at least 1");
@@ -227,7 +227,7 @@ impl Config {
     }
 }
 
-/// The checked configuration.
+/// The validated configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub(crate) connection: Connection,
@@ -240,7 +240,7 @@ pub struct Settings {
     pub(crate) envelope: EnvelopeSettings,
     pub(crate) client: ClientSettings,
     pub(crate) tokens: Option<TokenSettings>,
-    /// How to ask the control plane; `None` if it is not asked.
+    /// Settings for queries to Platform's control plane; `None` if the sink sends none.
     pub(crate) control: Option<Control>,
     pub(crate) batch_max_records: usize,
     pub(crate) batch_max_bytes: usize,
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_valid_and_need_no_token() {
+    fn the_defaults_are_valid_without_a_token() {
         let settings = parse(&[]).validate().unwrap();
         assert_eq!((settings.batch_max_records, settings.batch_max_bytes), (200, 900 * 1024));
         assert!(settings.tokens.is_none());
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn http_to_another_machine_is_refused_unless_it_is_allowed() {
+    fn http_to_another_machine_is_refused_without_platform_allow_http() {
         let http = ["--platform-inlet-url=http://platform:8090/collection/abc", "--ims-url=http://ims:8090"];
         let credential = ["--ims-client-id=id", "--ims-client-secret=topsecret"];
         let config = parse(&[&http[..], &credential].concat());
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_that_is_more_than_a_day_ahead_is_refused() {
+    fn a_not_before_time_more_than_a_day_ahead_is_refused() {
         let parsed = |time: &str| parse(&[&format!("--platform-not-before={time}")]);
         let problems = parsed("2999-01-01T00:00:00Z").validate().unwrap_err().to_string();
         assert!(problems.contains("PLATFORM_NOT_BEFORE is more than a day ahead"), "{problems}");
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inlet_of_the_simulator_needs_a_trial() {
+    fn an_inlet_of_the_simulator_is_refused_without_trial_true() {
         let id = platform_sim::SimSettings::default().inlet_id;
         let inlet = format!("--platform-inlet-url=http://127.0.0.1:8090/collection/{id}");
         let problems = parse(&[&inlet]).validate().unwrap_err().to_string();
@@ -379,11 +379,11 @@ mod tests {
         assert!(parse(&["--trial=false"]).warnings().is_empty());
     }
 
-    /// Variable and flag of an option, and its value.
+    /// The variable and the flag of an option, with a value.
     type Setting = ((&'static str, &'static str), &'static str);
 
     #[test]
-    fn the_old_name_of_dead_letter_after_works_with_a_warning_and_not_together_with_the_new_one() {
+    fn the_old_name_of_dead_letter_after_warns_and_conflicts_with_the_new_name() {
         let (new, old) = (("SINK_DEAD_LETTER_AFTER", "--dead-letter-after"), ("SINK_CONDEMN_AFTER", "--condemn-after"));
         let by_flags = |set: &[Setting]| {
             let flags: Vec<String> = set.iter().map(|((_, flag), value)| format!("{flag}={value}")).collect();
@@ -404,7 +404,7 @@ mod tests {
                 let renamed = warnings.iter().any(|text| text.contains(old.0) && text.contains(new.0));
                 assert_eq!((renamed, warnings.len()), (warns, usize::from(warns)), "{set:?}: {warnings:?}");
             }
-            // Both are an error even if one of them equals the default.
+            // Setting both names is an error even if one of the values equals the default.
             for value in ["5m", "7m"] {
                 let problems = parsed(&[(new, value), (old, value)]).validate().unwrap_err().to_string();
                 assert!(problems.contains(new.0) && problems.contains(old.0), "{problems}");
@@ -415,12 +415,12 @@ mod tests {
     }
 
     #[test]
-    fn receipts_can_be_turned_off() {
+    fn an_empty_receipts_topic_turns_receipts_off() {
         assert!(parse(&["--receipts-topic="]).validate().unwrap().receipts.is_none());
     }
 
     #[test]
-    fn all_problems_are_reported_at_once_and_no_secret_with_them() {
+    fn all_problems_are_reported_at_once_without_secrets() {
         let config = parse(&[
             "--ims-client-secret=topsecret",
             "--batch-max-records=0",

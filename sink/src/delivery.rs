@@ -1,8 +1,9 @@
 //! The sink's delivery task: takes records in, sends requests, and applies the responses.
 //!
-//! [`crate::dispatch`] decides what to send when, and what a response leads to; this module carries it out, with
-//! [`request`] and [`outcomes`]. Waiting records stay undecoded, and the consumer's budget limits them. When partitions
-//! are revoked, all their records that are not in a request or a write are released at once.
+//! [`crate::dispatch`] decides which batch is sent at which time and what happens to its records after the response.
+//! This module executes these decisions with [`request`] and [`outcomes`]. Waiting records stay undecoded, and the
+//! consumer's budget limits them. When partitions are revoked, all their records that are not in a request or a write
+//! are released at once.
 
 mod outcomes;
 mod request;
@@ -38,10 +39,10 @@ use crate::work::{Code, DeadLetterReason, Item, Json, Meter};
 use outcomes::{Decision, Durable, Outcomes};
 use request::{Answered, Sender};
 
-/// Maximum records taken from the channel at once.
+/// Maximum number of records that are taken from the channel at once.
 const INTAKE: usize = 1000;
 
-/// How long requests and writes in progress may still take after a stop was requested.
+/// Maximum time for requests and writes in progress after a stop was requested.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
 /// A finished request or write.
@@ -50,7 +51,7 @@ enum Done {
     Durable(Durable),
 }
 
-/// The state of the delivery task. See the module.
+/// The state of the delivery task.
 pub(crate) struct Delivery {
     sender: Arc<Sender>,
     outcomes: Arc<Outcomes>,
@@ -73,8 +74,9 @@ pub(crate) struct Delivery {
     batcher: Batcher<Item>,
     dispatch: Dispatch<Item>,
     in_progress: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// For each partition, the epoch of its newest assignment and of its newest revocation.
+    /// For each partition, the epoch of its newest record.
     seen: HashMap<Partition, Epoch>,
+    /// For each partition, the epoch of its newest revocation.
     left: HashMap<Partition, Epoch>,
     /// The hold that log and metrics last showed.
     shown: Option<Hold>,
@@ -82,7 +84,7 @@ pub(crate) struct Delivery {
     probe: Duration,
 }
 
-/// The parts that [`Delivery::new`] takes over.
+/// The dependencies of [`Delivery::new`].
 pub(crate) struct DeliveryDeps {
     pub(crate) client: PlatformClient,
     pub(crate) envelope: Envelope,
@@ -137,7 +139,7 @@ impl Delivery {
         })
     }
 
-    /// Runs until the consumer announces that it stops.
+    /// Runs until the consumer reports that it stops.
     pub(crate) async fn run(mut self, mut records: UnboundedReceiver<Feed>) -> Result<(), TaskError> {
         let mut look_up: Option<LookUp> = None;
         let mut intake = Vec::with_capacity(INTAKE);
@@ -164,7 +166,7 @@ impl Delivery {
         }
     }
 
-    /// Takes in one message of the consumer; returns `false` if the consumer stops.
+    /// Handles one message of the consumer; returns false if the consumer stops.
     fn take_in(&mut self, feed: Feed) -> bool {
         match feed {
             Feed::Record(claim, record) => {
@@ -208,7 +210,7 @@ impl Delivery {
         }
     }
 
-    /// Starts all requests that may be started; returns when to call this again.
+    /// Starts all requests that may be started; returns the time at which to call this function again.
     fn start(&mut self, now: Instant) -> Instant {
         loop {
             self.fill(now);
@@ -241,8 +243,8 @@ impl Delivery {
         }
     }
 
-    /// Builds the body of a request. It consumes the JSON of the records; a record that was sent before has none any
-    /// more and is encoded again.
+    /// Builds the body of a request from the JSON of its records, which this takes from them. A record that was sent
+    /// before has no JSON any more and is encoded again.
     fn body(&mut self, sending: &mut Sending<Item>) -> Bytes {
         let per_message = self.envelope.overhead_per_message();
         let json = sending.items().iter().map(|item| item.json.as_ref().map_or(0, |json| json.as_bytes().len()));

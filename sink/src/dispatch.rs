@@ -1,9 +1,8 @@
-//! Decides which batch is sent when, and what follows from Platform's response, as a plain value without I/O.
+//! Decides which batch is sent at which time, and applies Platform's responses. This is a plain value without I/O.
 //!
 //! A batch is offered, sent and answered. Then each of its records is accepted, becomes a dead letter, or is still
-//! pending. Callers pass in time, randomness and responses, so that tests can run every sequence of responses.
-//! [`gate`] decides when a request may be sent, [`queue`] which batch it contains, and [`policy`] what its response
-//! leads to.
+//! pending. Callers pass in time, randomness and responses, so that tests can run every sequence of responses. [`gate`]
+//! decides when a request may be sent, [`queue`] which batch it contains, and [`policy`] applies the response.
 //!
 //! A record becomes a dead letter only after a confirmed rejection: Platform refuses this record and accepts others.
 //! While Platform accepts nothing else, the cause may be a wrong setting, and the record waits.
@@ -23,7 +22,8 @@ use gate::Gate;
 use over_limit::OverLimit;
 use queue::{Batch, Past, Queue};
 
-/// The records of a batch that have a verdict; the others are still pending. Their outcome is not durable yet.
+/// The records of a batch that have a verdict. Their outcome is not durable yet, and the other records of the batch are
+/// still pending.
 #[derive(Debug)]
 pub(crate) struct Decided<T> {
     /// Records that Platform accepted, with its transaction id.
@@ -39,7 +39,7 @@ impl<T> Decided<T> {
         Self::without_response(Vec::new())
     }
 
-    /// Records that become dead letters without a response of their own.
+    /// Creates the value for records that become dead letters independently of a response.
     pub(crate) fn without_response(dead_letters: Vec<(T, DeadLetterReason)>) -> Self {
         Self { accepted: Vec::new(), dead_letters, inlet_id: None, batch_id: None }
     }
@@ -60,7 +60,7 @@ pub(crate) struct Sending<T> {
     items: Vec<T>,
     past: Past,
     number: u64,
-    /// The limit on requests in flight was reached with this one.
+    /// Whether the limit on requests in flight was reached with this request.
     bound: bool,
 }
 
@@ -74,7 +74,7 @@ impl<T> Sending<T> {
     }
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug)]
 pub(crate) enum Next<T> {
     Send(Sending<T>),
@@ -82,16 +82,16 @@ pub(crate) enum Next<T> {
     Wait(Option<Instant>),
 }
 
-/// Holds all batches that are not in flight and decides what to send next. See the module.
+/// Holds all batches that are not in flight, and decides which of them is sent next.
 #[derive(Debug)]
 pub(crate) struct Dispatch<T> {
     limits: Limits,
     gate: Gate,
     queue: Queue<T>,
     over_limit: OverLimit<T>,
-    /// How many requests had an accepted record.
+    /// Number of requests with an accepted record.
     successes: u64,
-    /// The newest request that had an accepted record.
+    /// Number of the newest request with an accepted record.
     last_success: Option<u64>,
 }
 
@@ -107,12 +107,12 @@ impl<T: Sourced> Dispatch<T> {
         }
     }
 
-    /// Sends nothing before this time.
+    /// Prevents requests before this time.
     pub(crate) fn begin_at(&mut self, time: Instant) {
         self.gate.begin_at(time);
     }
 
-    /// Sets this instance's share of the group's rates.
+    /// Sets this instance's share of the group's rates: `assigned` of `all` partitions.
     pub(crate) fn set_share(&mut self, assigned: usize, all: usize) {
         self.gate.set_share(assigned, all);
     }
@@ -122,27 +122,27 @@ impl<T: Sourced> Dispatch<T> {
         self.queue.push(Batch::new(items));
     }
 
-    /// Whether another batch can be used now.
+    /// Whether no batch is ready, so that the caller should offer another one.
     pub(crate) fn is_hungry(&self) -> bool {
         self.queue.is_hungry()
     }
 
-    /// How many requests may be in flight.
+    /// Returns the maximum number of requests in flight.
     pub(crate) fn allowed(&self) -> usize {
         self.gate.allowed()
     }
 
-    /// How many requests are in flight.
+    /// Returns the number of requests in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.gate.in_flight()
     }
 
-    /// Why nothing or only a part is delivered; `None` if everything is.
+    /// Returns the reason why nothing or only a part is delivered; `None` if everything is delivered.
     pub(crate) fn held(&self) -> Option<Hold> {
         self.gate.held().or(self.over_limit.is_holding().then_some(Hold::DeadLetterLimit))
     }
 
-    /// Returns what to do now.
+    /// Returns the next step.
     pub(crate) fn next(&mut self, now: Instant) -> Next<T> {
         if let Err(until) = self.gate.check(self.queue.has_news(), now) {
             return Next::Wait(until);
@@ -157,7 +157,7 @@ impl<T: Sourced> Dispatch<T> {
         }
     }
 
-    /// Returns those of the rejected records that may become dead letters now. The others are held.
+    /// Returns the rejected records that may become dead letters now, and holds the others.
     pub(crate) fn dead_letter(
         &mut self,
         rejected: Vec<(T, DeadLetterReason)>,
@@ -166,7 +166,7 @@ impl<T: Sourced> Dispatch<T> {
         self.over_limit.dead_letter(rejected, now)
     }
 
-    /// Removes and returns the records of revoked partitions; `stays` is false for them.
+    /// Removes and returns the records of revoked partitions, for which `stays` returns false.
     pub(crate) fn remove(&mut self, mut stays: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut removed = self.queue.remove(&mut stays);
         removed.extend(self.over_limit.remove(&mut stays));

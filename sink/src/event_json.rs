@@ -1,4 +1,4 @@
-//! Writes an event as XDM JSON, up to the size that a request can carry.
+//! Writes an event as XDM JSON, up to the size that a request can contain.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use xdm::{ExperienceEvent, TenantId};
 #[derive(Debug)]
 pub(crate) struct EventJson {
     tenant: TenantId,
-    /// Maximum bytes of an event in a request.
+    /// Maximum size of an event in a request, in bytes.
     largest: usize,
     scratch: Vec<u8>,
 }
 
-/// The event is larger than a request may be.
+/// Error: the event is larger than a request may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLarge {
     bytes: usize,
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_over_the_limit_is_too_large_at_any_size_and_its_memory_is_not_kept() {
+    fn an_event_over_the_limit_is_refused_and_does_not_grow_the_buffer() {
         let mut json = EventJson::new("acme".parse().unwrap(), LARGEST);
         for (size, fits) in
             [(LARGEST - 1024, true), (MIB, false), (8 * MIB, false), (10 * MIB, false), (64 * MIB, false)]
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_applies_to_the_json_and_not_to_the_record() {
+    fn the_limit_applies_to_the_json_and_not_to_the_avro_record() {
         let mut json = EventJson::new("acme".parse().unwrap(), LARGEST);
         // Each of these characters takes six bytes in JSON.
         let error = json.write(&decoded("\u{1}".repeat(LARGEST / 5))).unwrap_err();

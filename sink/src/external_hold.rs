@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use service::OperatorHold;
 
-/// How soon the sink notices that such a hold has ended.
+/// Interval at which the sink checks whether such a hold has ended.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Why nothing is sent.
+/// The reason for a hold that does not come from Platform's responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExternalHold {
-    /// `setup sink hold`.
+    /// An operator holds the sink with `customerio-aep setup sink hold`.
     Operator,
-    /// Platform's schema lacks a field, or has it only since a moment ago.
+    /// Platform's schema lacks a field, or got the field only recently.
     Schema,
 }
 
@@ -30,16 +30,16 @@ impl ExternalHold {
     }
 }
 
-/// These holds. Cheap to clone; all clones share their state.
+/// The state of all such holds. Cheap to clone; all clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ExternalHolds {
     operator: OperatorHold,
     schema: Arc<AtomicBool>,
-    /// The schema has not been compared yet, so that nothing may be sent for a moment.
+    /// Whether the first comparison of the schema has not ended, so that nothing may be sent yet.
     comparing: Arc<AtomicBool>,
 }
 
-/// Which of the holds the metrics show.
+/// The holds that the metrics show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ShownHolds([bool; ExternalHold::ALL.len()]);
 
@@ -53,12 +53,12 @@ impl ExternalHolds {
         self.schema.store(held, Ordering::Relaxed);
     }
 
-    /// Sets whether nothing may be sent because the first comparison of the schema is not over.
+    /// Sets whether nothing may be sent yet because the first comparison of the schema has not ended.
     pub(crate) fn set_comparing(&self, comparing: bool) {
         self.comparing.store(comparing, Ordering::Relaxed);
     }
 
-    /// Whether the first comparison of the schema is not over.
+    /// Whether the first comparison of the schema has not ended.
     pub(crate) fn is_comparing(&self) -> bool {
         self.comparing.load(Ordering::Relaxed)
     }
@@ -75,7 +75,7 @@ impl ExternalHolds {
         }
     }
 
-    /// Passes on each hold that has begun or ended since `shown`, with its name.
+    /// Calls `set_held` with the name of each hold that has begun or ended since `shown`, which this updates.
     pub(crate) fn show(&self, shown: &mut ShownHolds, mut set_held: impl FnMut(&'static str, bool)) {
         for (hold, shown) in ExternalHold::ALL.into_iter().zip(&mut shown.0) {
             let held = self.is_held_by(hold);
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_hold_holds_by_itself_and_is_shown_by_its_name() {
+    fn each_external_hold_alone_holds_the_sink_and_is_shown_with_its_reason() {
         let operator = OperatorHold::default();
         operator.offer();
         let (holds, mut shown) = (ExternalHolds::new(operator.clone()), ShownHolds::default());

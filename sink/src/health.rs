@@ -1,4 +1,5 @@
-//! Reports what the sink waits for outside Kafka: Platform, access tokens, the Schema Registry, and a correct clock.
+//! Reports failures of the external systems that the sink needs in addition to Kafka (Platform, IMS, the Schema
+//! Registry), and wrong clocks.
 
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use settings::TimeArg;
 /// The maximum difference between the clock of this machine and that of a responding server, in seconds.
 const CLOCK_DIFFERENCE: i64 = 60;
 
-/// How often a wait that goes on is reported to the activity, which forgets a failure that is not repeated.
+/// Interval at which a wait that continues is reported again, because an activity forgets a failure that is not
+/// repeated.
 const REPEAT_AFTER: Duration = Duration::from_secs(30);
 
 const CHECK_PLATFORM: &str = "check that PLATFORM_INLET_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; the waiting records stay in Kafka";
 const CHECK_IMS: &str = "check that IMS_URL can be reached from here (firewall, HTTPS_PROXY) and status.adobe.com; the waiting records stay in Kafka";
 
-/// The activities that need something outside. Cheap to clone.
+/// The activities that depend on external systems other than Kafka. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Health {
     platform: Activity,
@@ -40,7 +42,7 @@ impl Health {
         }
     }
 
-    /// Reports that nothing is sent before `PLATFORM_NOT_BEFORE`, until this time has come.
+    /// Reports until `not_before` (`PLATFORM_NOT_BEFORE`) that nothing is sent before this time.
     pub(crate) async fn wait_until(self, not_before: TimeArg) {
         loop {
             let left = not_before.from_now();
@@ -61,7 +63,7 @@ impl Health {
         self.platform.request()
     }
 
-    /// IMS gave a token, or none was needed.
+    /// Notes that IMS granted a token, or that none was needed.
     pub(crate) fn token_received(&self) {
         self.tokens.succeeded();
     }
@@ -83,7 +85,7 @@ impl Health {
         }
     }
 
-    /// Compares the time in a response, by its sender's clock in Unix seconds, with the clock of this machine.
+    /// Compares `theirs`, the time in a response in Unix seconds, with the clock of this machine.
     pub(crate) fn dated(&self, theirs: i64) {
         let ahead = service::unix_millis() / 1000 - theirs;
         if ahead.abs() <= CLOCK_DIFFERENCE {
@@ -122,7 +124,8 @@ fn token_trouble(error: &TokenError) -> Trouble {
     Trouble { reason, cause: error.to_string(), remedy }
 }
 
-/// Returns why a request did not succeed. A hold is reported elsewhere, and a refused record is not a failed request.
+/// Returns the reason why a request failed, if it did. A hold is reported elsewhere, and a refused record is not a
+/// failed request.
 fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
     if let Answer::Failed(failure) = answer {
         let (reason, remedy) = match failure {
@@ -169,7 +172,7 @@ fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
             Reason::UnexpectedAnswer,
             "check that PLATFORM_INLET_URL is the inlet's address and that no proxy responds in its place",
         ),
-        // The sink sends halves of the batch.
+        // The request is not reported as failed, because the sink sends halves of the batch.
         RetryReason::TooLarge => return None,
     };
     Some(Trouble { reason, cause: format!("Platform answers HTTP {status} ({})", retried.as_str()), remedy })
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_responses_that_make_the_sink_wait_have_a_reason() {
+    fn only_responses_that_make_the_sink_wait_are_reported_as_failures() {
         assert_eq!(reason(503, ""), Some("unavailable"));
         assert_eq!(reason(500, ""), Some("unavailable"));
         assert_eq!(reason(429, ""), Some("throttled"));
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_to_get_a_token_has_its_reason() {
+    fn each_token_error_is_reported_with_the_matching_reason() {
         for (error, reason) in [
             (TokenError::Refused { status: 400, code: None }, Reason::Unauthenticated),
             (TokenError::Secret("cannot read the file".to_owned()), Reason::Unauthenticated),
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_difference_of_more_than_a_minute_reports_the_clock() {
+    fn only_a_clock_difference_of_more_than_a_minute_is_reported() {
         let waiting = Waiting::register("sink", &prometheus::Registry::new(), &service::Readiness::default()).unwrap();
         let now = service::unix_millis() / 1000;
         for (theirs, is_reported) in
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn each_failure_without_a_response_has_its_reason() {
+    fn each_failure_without_a_response_is_reported_with_the_matching_reason() {
         for (failure, reason) in [
             (Failure::Connect(Unreached::Dns), Reason::Dns),
             (Failure::Connect(Unreached::Tls), Reason::Tls),

@@ -1,8 +1,8 @@
 //! Writes dead letters and receipts to Kafka. The outcome of a record is durable once these are acknowledged.
 //!
-//! A broker refuses a whole batch because of its size, so a refused record is first sent again in a batch of its own.
-//! If it is too large even then, it is made smaller: a dead letter keeps the beginning of its value, and a receipt is
-//! split.
+//! A broker refuses a whole batch because of its size, so a refused record is first sent again in a batch without other
+//! records. If it is too large even then, it is made smaller: a dead letter keeps the beginning of its value, and a
+//! receipt is split.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,15 +20,15 @@ use tokio::sync::Mutex;
 use crate::config::Settings;
 use crate::work::ToDeadLetter;
 
-/// The size of the largest record that is written whole.
+/// Maximum size of a record that is written whole, in bytes.
 const LARGEST_RECORD: usize = 100 * 1024 * 1024;
 
-/// Which batch a record is sent in.
+/// Whether a record may share its batch with other records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Batching {
-    /// In a batch with other records.
+    /// The record may be in a batch with other records.
     Shared,
-    /// In a batch of its own: only then does "too large" refer to this record.
+    /// The record is the only one in its batch, so that "too large" refers to this record.
     Alone,
 }
 
@@ -75,9 +75,9 @@ pub(crate) struct Journal<W = KafkaWriter> {
     topics: JournalTopics,
     /// Number of writes that Kafka refused or did not acknowledge and that are being repeated.
     failing: AtomicUsize,
-    /// The same, plus the writes whose record is being made smaller.
+    /// Number of writes that are being repeated for any reason, including those whose record was too large.
     repeated: AtomicUsize,
-    /// When [`DELIVERED_FROM`] was last written.
+    /// Time at which the record with [`DELIVERED_FROM`] was last written.
     marked: Mutex<Option<Instant>>,
 }
 
@@ -120,7 +120,7 @@ impl<W: Write> Journal<W> {
         self.failing.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether a write is being repeated for any reason. That takes as long as Kafka needs.
+    /// Whether a write is being repeated for any reason. Only Kafka's acceptance ends this.
     pub(crate) fn is_repeating(&self) -> bool {
         self.repeated.load(Ordering::Relaxed) > 0
     }
@@ -162,7 +162,7 @@ impl<W: Write> Journal<W> {
         }
     }
 
-    /// Writes a record to the dead-letter topic, once a day, that says that a sink has delivered records.
+    /// Writes a record to the dead-letter topic, at most once a day, which shows that a sink has delivered records.
     async fn mark(&self) {
         // Keeps the lock until the record is acknowledged, because no offset may be committed before.
         let mut marked = self.marked.lock().await;
@@ -183,8 +183,8 @@ impl<W: Write> Journal<W> {
         *marked = Some(Instant::now());
     }
 
-    /// Writes a receipt and returns once it is acknowledged. If it is too large for the topic, its entries are written
-    /// in several records.
+    /// Writes a receipt and returns once it is acknowledged. If the receipt is too large for the topic, its entries are
+    /// written in several records. Without a receipts topic, calls [`Self::mark`] instead.
     pub(crate) async fn receipt(&self, receipt: &Receipt<'_>) {
         let Some(topic) = &self.topics.receipts else { return self.mark().await };
         let mut attempts = Attempts::new(self);
@@ -206,15 +206,16 @@ impl<W: Write> Journal<W> {
     }
 }
 
-/// The header of a record on the dead-letter topic that says that a sink has delivered records of this input topic. It
-/// is written only if there is no receipts topic. If the brokers have lost the group's offsets, this record shows the
-/// sink that this is not its first start.
+/// Header of a record on the dead-letter topic. Its value is the input topic from which a sink has delivered records.
+/// The record is written only if there is no receipts topic. If the brokers have lost the group's offsets, the record
+/// shows the sink that this is not its first start.
 const DELIVERED_FROM: &str = "sink-delivered-from";
 
-/// How often that record is written. It must outlive the group's offsets, and it expires like a dead letter.
+/// Interval at which the record with [`DELIVERED_FROM`] is written. The record must outlive the group's offsets, and it
+/// expires like a dead letter.
 const MARK_EVERY: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether a record of the dead-letter topic was written by a sink of this input.
+/// Whether a record of the dead-letter topic was written by a sink that reads this input topic.
 pub(crate) fn is_of_a_sink(record: &Record<'_>, input: &TopicName) -> bool {
     if record.header(DELIVERED_FROM) == Some(input.as_str().as_bytes()) {
         return true;
@@ -232,11 +233,11 @@ fn receipt_record<'a>(topic: &'a TopicName, json: &'a [u8]) -> NewRecord<'a> {
     NewRecord { topic, partition: None, key: None, value: Some(json), headers }
 }
 
-/// The record is too large for the topic.
+/// Error: the record is too large for the topic.
 #[derive(Debug)]
 struct TooLarge;
 
-/// The attempts to write one dead letter or one receipt. The journal counts those that are being repeated.
+/// The attempts to write one dead letter or one receipt. The journal counts the writes that are being repeated.
 struct Attempts<'j, W> {
     journal: &'j Journal<W>,
     backoff: Backoff,
@@ -315,7 +316,7 @@ fn size(record: &NewRecord<'_>) -> usize {
     length(record.key) + length(record.value) + headers
 }
 
-/// The `max.message.bytes` that a record of this size needs, including the header of its batch.
+/// Returns the `max.message.bytes` that a record of this size needs, including the header of its batch.
 fn needed(bytes: usize) -> usize {
     (bytes + 1024).next_multiple_of(1024)
 }

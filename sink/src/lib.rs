@@ -2,8 +2,8 @@
 //!
 //! A consumer thread (`kafka::consumer`) polls and keeps the offset ledger. One async task ([`delivery`]) cuts batches
 //! and sends them. It reports a record to the ledger only once its outcome is durable: accepted by Platform (with a
-//! receipt), or written to the dead-letter topic. `platform::classify` decides what a response means, and [`dispatch`]
-//! what follows from it; both are pure. This crate does not know Customer.io's bodies.
+//! receipt), or written to the dead-letter topic. `platform::classify` classifies a response, and [`dispatch`] decides
+//! what happens to its records; both are pure. This crate does not know Customer.io's bodies.
 
 mod backlog;
 mod batch;
@@ -45,24 +45,24 @@ use metrics::Metrics;
 use rejected_batches::Watcher;
 use rejected_batches::topics::KafkaTopics;
 
-/// How long the brokers may take to respond at the start.
+/// Time limit for a response of the brokers at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often offsets are committed.
+/// Interval between two commits of offsets.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Maximum bytes that librdkafka fetches ahead, in addition to `SINK_BUFFER_BYTES`. It needs about twice as much memory
-/// for them.
+/// Maximum number of bytes that librdkafka fetches ahead, in addition to `SINK_BUFFER_BYTES`. librdkafka needs about
+/// twice as much memory for them.
 const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long revoked partitions wait for their requests in flight.
+/// Maximum time for which revoked partitions wait for their requests in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request or a write ends within its own timeout of 30 s. If a record was started and has no outcome after this
-/// time, a defect has lost it.
+/// Time after which a started record without an outcome counts as lost by a defect. A request or a write ends within
+/// its timeout of 30 s.
 const STALL_AFTER: Duration = Duration::from_secs(300);
 
-/// Runs the sink until `context.stop`.
+/// Runs the sink until `context.stop` is cancelled.
 ///
 /// # Errors
 /// Fails if a topic is missing, if no client can be built from the settings, or if Kafka fails permanently.
@@ -127,7 +127,8 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     Ok(())
 }
 
-/// Starts what asks Platform's control plane: the comparison of the schema, and the search for rejected events.
+/// Starts the tasks that query Platform's control plane: the comparison of the schema, and the search for rejected
+/// events.
 fn watch_platform(
     settings: &Settings,
     context: &Context,
@@ -151,7 +152,7 @@ fn watch_platform(
     Ok(())
 }
 
-/// What the sink requires of its topics.
+/// Returns the settings that the sink requires of its topics.
 fn needs(settings: &Settings) -> Vec<Need> {
     let need = |topic: &TopicName, room| Need { topic: topic.clone(), room };
     let dead_letters = Room::Beyond { topic: settings.input.clone(), bytes: RECORD_OVERHEAD };
@@ -160,7 +161,8 @@ fn needs(settings: &Settings) -> Vec<Need> {
     needs
 }
 
-/// Checks that every topic exists and fits the others; returns the number of input partitions.
+/// Checks that every topic exists and that the dead-letter topic has a partition for each input partition. Returns the
+/// number of input partitions.
 async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, TaskError> {
     let (connection, input) = (settings.connection.clone(), settings.input.clone());
     let (dead_letters, receipts) = (settings.dead_letters.clone(), settings.receipts.clone());

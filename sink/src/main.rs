@@ -1,4 +1,4 @@
-//! The sink's process: everything is in the library.
+//! The binary of the sink; the code is in the library.
 
 use std::process::ExitCode;
 

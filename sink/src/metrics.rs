@@ -1,4 +1,4 @@
-//! The sink's metrics, with all their names.
+//! The metrics of the sink.
 
 use contract::dead_letter::Stage;
 use contract::dead_letter::code::REJECTED_AFTER_ACCEPTANCE;
@@ -12,12 +12,12 @@ use crate::dispatch::Hold;
 use crate::external_hold::ExternalHold;
 use crate::work::Code;
 
-/// Why records cannot be decoded.
+/// The reason why records cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreadable {
     /// The records were written with a schema that this build does not have.
     UnknownSchema,
-    /// The Schema Registry does not return the schema of their id.
+    /// The Schema Registry does not return the schema with the id that the records contain.
     SchemaRegistry,
 }
 
@@ -32,10 +32,10 @@ impl Unreadable {
     }
 }
 
-/// The reason to hold while dead letters or receipts cannot be written.
+/// Value of the label `reason` while dead letters or receipts cannot be written.
 pub(crate) const UNWRITABLE: &str = "kafka";
 
-/// The results of a request that Platform documents, and those of a request without a response.
+/// Values of the label `status`: the statuses that Platform documents, and the failures without a response.
 const EXPECTED_STATUSES: [&str; 12] =
     ["200", "207", "401", "403", "404", "429", "500", "503", CONNECT, TIMEOUT, INTERRUPTED, NO_TOKEN];
 const CONNECT: &str = "connect";
@@ -43,13 +43,13 @@ const TIMEOUT: &str = "timeout";
 const INTERRUPTED: &str = "interrupted";
 const NO_TOKEN: &str = "no_token";
 
-/// The reasons to hold that do not come from Platform's responses.
+/// Returns the reasons for holds that do not come from Platform's responses.
 pub(crate) fn held_for_other_reasons() -> impl Iterator<Item = &'static str> {
     let external = ExternalHold::ALL.map(ExternalHold::as_str);
     Unreadable::ALL.map(Unreadable::as_str).into_iter().chain([UNWRITABLE]).chain(external)
 }
 
-/// All metrics. Cheap to clone.
+/// All metrics of the sink. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     pub(crate) consumer: ConsumerMetrics,
@@ -64,7 +64,7 @@ pub(crate) struct Metrics {
     rejections: IntCounterVec,
 }
 
-/// Metrics of the requests to Platform and IMS.
+/// The metrics of the requests to Platform and IMS.
 #[derive(Debug, Clone)]
 struct RequestMetrics {
     by_status: IntCounterVec,
@@ -152,7 +152,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// `increase()` does not see the first value of a counter, so the counters exist before their first event.
+    /// Creates all series before their first event, because `increase()` does not see the first value of a counter.
     fn start_at_zero(&self) {
         for reason in Hold::all().map(Hold::as_str).chain(held_for_other_reasons()) {
             self.held.with_label_values(&[reason]).set(0);
@@ -206,7 +206,7 @@ impl Metrics {
         self.records.with_label_values(&["retried"]).inc_by(records as u64);
     }
 
-    /// Platform rejected an event after it had accepted it; its dead letter is written.
+    /// Counts an event that Platform rejected after it had accepted it, together with its dead letter.
     pub(crate) fn rejected_after_acceptance(&self, keyword: &str) {
         self.rejections.with_label_values(&[keyword]).inc();
         self.dead_letters.with_label_values(&[Stage::Platform.as_str(), REJECTED_AFTER_ACCEPTANCE]).inc();
@@ -246,7 +246,7 @@ impl Metrics {
     }
 }
 
-/// Converts a count of one request, which is far below 2^32.
+/// Converts a number of records or bytes of one request, which is far below 2^32.
 fn count(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

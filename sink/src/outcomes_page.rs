@@ -73,7 +73,7 @@ Some records are not sent at all: an event whose JSON is larger than a request b
 an event become a dead letter `undecodable` ([dead-letters.md](dead-letters.md)).
 ";
 
-/// Makes a response to these records; `true` means the record that the case is about.
+/// Creates the response to a request with these records. A record is `true` if the case is about this record.
 type Reply = Box<dyn Fn(&[bool]) -> Answer>;
 
 struct Case {
@@ -96,7 +96,7 @@ fn response(status: u16, wait: Option<&str>, body: impl Into<String>) -> Answer 
     Answer::Response(Response { status, retry_after, body: body.into().into() })
 }
 
-/// The whole request gets this status.
+/// Returns a case in which the whole request gets this status.
 fn whole(status: u16, wait: Option<&'static str>, body: &'static str, note: &str) -> Case {
     let wait_note = wait.map(|wait| format!(", `Retry-After: {wait}`")).unwrap_or_default();
     case(format!("{status}{note}{wait_note}"), move |_| response(status, wait, body))
@@ -106,8 +106,8 @@ fn multi(entries: Vec<Value>) -> Answer {
     response(207, None, json!({"inletId": "i", "batchId": "b", "responses": entries}).to_string())
 }
 
-/// A 207 with one entry for each record. The entry of the case's record comes from `bad`; the others are accepted and
-/// have an id that does not contain an index.
+/// Returns a case with a 207 that has one entry for each record. The entry of the case's record comes from `bad`; the
+/// other records are accepted and have an id that does not contain an index.
 fn entry(what: impl Into<String>, bad: impl Fn(usize) -> Value + 'static) -> Case {
     case(what, move |records| {
         let entry = |(index, is_bad): (usize, &bool)| {
@@ -117,7 +117,7 @@ fn entry(what: impl Into<String>, bad: impl Fn(usize) -> Value + 'static) -> Cas
     })
 }
 
-/// A 207 whose entries are all accepted. If the case's record is in the request, `spoil` changes their number or order.
+/// Returns a case with a 207 whose entries are all accepted, but whose number or order is changed by `spoil`.
 fn odd(what: &str, spoil: impl Fn(&mut Vec<Value>) + 'static) -> Case {
     case(what, move |records| {
         let mut entries = (0..records.len()).map(|index| json!({"xactionId": format!("7a5c-{index}")})).collect();
@@ -219,7 +219,7 @@ fn without_answer() -> Vec<Case> {
     ]
 }
 
-/// Describes a verdict.
+/// Describes a verdict in the words of the page.
 fn words(verdict: &Verdict) -> String {
     let record = |record: &RecordVerdict| match record {
         RecordVerdict::Accepted { .. } => "accepted".to_owned(),
@@ -292,7 +292,7 @@ fn an_hour(reply: &Reply, concerned: impl Fn(u32) -> bool) -> Hour {
     hour
 }
 
-/// Every request gets the response of the case.
+/// Describes the result if every request gets the response of the case.
 fn all_so(what: &str, reply: &Reply) -> String {
     let hour = an_hour(reply, |_| true);
     assert!(hour.dead_letters.is_empty(), "{what}: if every request gets this, no record may become a dead letter");
@@ -308,7 +308,7 @@ fn all_so(what: &str, reply: &Reply) -> String {
     format!("{how}, a request at least every {} s", hour.gap.as_secs_f64().ceil())
 }
 
-/// One record always gets the response of the case, and the others are accepted.
+/// Describes the result if one record always gets the response of the case and the others are accepted.
 fn one_so(what: &str, reply: &Reply) -> String {
     const ONE: u32 = 1;
     let hour = an_hour(reply, |item| item == ONE);

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-/// How many requests may be in flight: additive increase, multiplicative decrease, as TCP does it.
+/// The maximum number of requests in flight, with additive increase and multiplicative decrease as in TCP.
 ///
-/// The limit grows only while it is reached, so that a quiet hour does not end in a burst.
+/// The limit grows only while it is reached, so that no burst follows a quiet hour.
 #[derive(Debug, Clone)]
 pub(crate) struct Concurrency {
     limit: f64,
@@ -23,7 +23,7 @@ impl Concurrency {
         Self { limit: FIRST.min(most), threshold: most, most }
     }
 
-    /// How many requests may be in flight now.
+    /// Returns the maximum number of requests in flight.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -33,7 +33,7 @@ impl Concurrency {
         self.limit as usize
     }
 
-    /// A request succeeded; `bound` says whether the limit was reached when it was sent.
+    /// Notes that a request succeeded; `bound` is true if the limit was reached when the request was sent.
     pub(crate) fn succeeded(&mut self, bound: bool) {
         if bound {
             let step = if self.limit < self.threshold { 1.0 } else { 1.0 / self.limit };
@@ -41,15 +41,15 @@ impl Concurrency {
         }
     }
 
-    /// Platform is slow, so the limit is halved.
+    /// Halves the limit, because Platform is slow.
     pub(crate) fn congested(&mut self) {
         self.limit = (self.limit / 2.0).max(1.0);
         self.threshold = self.limit;
     }
 
-    /// Platform asked for a pause. The limit becomes one and then doubles up to half of its old value, so that the
-    /// instances do not all send at full rate at once. A probe that fails during the pause does not lower the threshold
-    /// again.
+    /// Lowers the limit after Platform has requested a pause. The limit becomes one and then doubles up to half of its
+    /// old value, so that the instances do not all send at full rate at once. A probe that fails during the pause does
+    /// not lower the threshold again.
     pub(crate) fn stopped(&mut self) {
         if self.limit > 1.0 {
             self.threshold = (self.limit / 2.0).max(1.0);
@@ -58,8 +58,8 @@ impl Concurrency {
     }
 }
 
-/// A limit per second. A large batch may bring the level below zero; nothing more is taken until it is positive again,
-/// so that the rate holds for batches of any size.
+/// A limit per second. A large batch may bring the level below zero; nothing more is taken until the level is positive
+/// again, so that the rate holds for batches of any size.
 #[derive(Debug, Clone)]
 pub(crate) struct Rate {
     per_second: f64,
@@ -69,16 +69,16 @@ pub(crate) struct Rate {
     at: Instant,
 }
 
-/// How long a burst may be, in seconds at the full rate.
+/// Maximum length of a burst, in seconds at the full rate.
 const BURST: f64 = 0.1;
 
 impl Rate {
-    /// `per_second` 0 means no limit.
+    /// Creates a limit of `per_second`; 0 means no limit.
     pub(crate) fn new(per_second: u32, now: Instant) -> Self {
         Self { per_second: f64::from(per_second), share: 1.0, level: 1.0, at: now }
     }
 
-    /// Divides the group's limit by partitions.
+    /// Sets this instance's share of the group's limit: `assigned` of `all` partitions.
     pub(crate) fn set_share(&mut self, assigned: usize, all: usize) {
         let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         self.share = if all == 0 { 1.0 } else { (count(assigned) / count(all)).min(1.0) };
@@ -95,14 +95,14 @@ impl Rate {
         self.level = (self.level + passed * self.rate()).min(most);
     }
 
-    /// Returns the time from which something may be taken; `now` if that is possible at once.
+    /// Returns the time after which something may be taken; `now` if that is possible at once.
     pub(crate) fn ready_at(&mut self, now: Instant) -> Instant {
         self.refill(now);
         if self.per_second == 0.0 || self.level > 0.0 {
             return now;
         }
         if self.rate() == 0.0 {
-            // No partition is assigned; look again later.
+            // No partition is assigned; the caller checks again later.
             return now + Duration::from_secs(1);
         }
         // Waits slightly longer than until the level is zero; otherwise rounding would make the caller ask again at
@@ -110,7 +110,7 @@ impl Rate {
         now + Duration::from_secs_f64((-self.level / self.rate()).min(3600.0)) + Duration::from_micros(100)
     }
 
-    /// Takes an amount.
+    /// Takes `amount` from the level.
     pub(crate) fn take(&mut self, amount: usize, now: Instant) {
         self.refill(now);
         if self.per_second > 0.0 {
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn concurrency_grows_while_its_limit_is_reached_and_shrinks_when_platform_is_slow() {
+    fn the_concurrency_limit_grows_only_while_reached_and_halves_on_congestion() {
         let mut concurrency = Concurrency::new(64);
         assert_eq!(concurrency.allowed(), 4);
         (0..100).for_each(|_| concurrency.succeeded(false));
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(Concurrency::new(1).allowed(), 1);
     }
 
-    /// Returns how many records can be sent within ten seconds.
+    /// Returns the number of records that can be sent within ten seconds.
     fn within_ten_seconds(rate: &mut Rate, batch: usize, start: Instant) -> usize {
         let mut now = start;
         let mut sent = 0;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_holds_for_all_batch_sizes_and_is_divided_by_partitions() {
+    fn the_rate_holds_for_every_batch_size_and_is_divided_by_partitions() {
         let start = Instant::now();
         for batch in [1, 7, 200, 1500] {
             let sent = within_ten_seconds(&mut Rate::new(1000, start), batch, start);

@@ -1,9 +1,9 @@
 //! Finds the events that Platform rejected after it had accepted them, and writes dead letters for them.
 //!
-//! Platform puts such events into failed batches and does not tell the sender. The sink that reads partition 0 of the typed
-//! topic asks for the dataset's failed batches, matches each row with its typed record by `_id`, and writes a dead letter
-//! of the stage `platform`. The dead letters themselves, and a mark on their topic, keep how far it has come, so that
-//! another instance, or this one after a restart, goes on from there.
+//! Platform puts such events into failed batches and does not notify the sender. The sink that reads partition 0 of the
+//! typed topic queries the dataset's failed batches, matches each row with its typed record by `_id`, and writes a dead
+//! letter with the stage `platform`. The dead letters themselves and a mark on their topic store the progress, so that
+//! another instance, or this one after a restart, continues from there.
 
 pub(crate) mod topics;
 
@@ -25,31 +25,31 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// The header of a record on the dead-letter topic that says up to which time the failed batches were read, in milliseconds
-/// since 1970. It has no key and an empty value.
+/// Header of the mark on the dead-letter topic: the time up to which failed batches were read, in milliseconds since
+/// 1970. The mark has no key and an empty value.
 const CHECKED_TO: &str = "failed-batches-checked-to";
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// How long Platform keeps failed batches; the first pass begins there.
+/// Time for which Platform keeps failed batches. The first pass looks back this far.
 const KEPT_MS: i64 = 30 * DAY_MS;
-/// A batch can fail long after it was created, so every pass looks back this far.
+/// Every later pass starts this long before the mark, because a batch can fail long after it was created.
 const LOOK_BACK_MS: i64 = DAY_MS;
 /// The mark is written at least this often, so that it does not expire.
 const MARK_EVERY_MS: i64 = DAY_MS;
-/// How often a sink checks whether it reads partition 0.
+/// Interval at which a sink checks whether it reads partition 0.
 const OWNER_EVERY: Duration = Duration::from_secs(5);
 
-/// What the dead-letter topic says about earlier passes.
+/// The progress of earlier passes, as stored on the dead-letter topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Checked {
-    /// The newest mark.
+    /// The time in the newest mark.
     to: Option<i64>,
     /// The events that have a dead letter, as (batch, `_id`).
     events: HashSet<(String, String)>,
 }
 
 impl Checked {
-    /// Takes in a record of the dead-letter topic.
+    /// Adds the progress that a record of the dead-letter topic contains.
     fn add<'a>(&mut self, headers: impl Iterator<Item = Header<'a>> + Clone) {
         let text = |name: &str| {
             let found = headers.clone().filter(|header| header.name == name).last()?;
@@ -69,18 +69,18 @@ impl Checked {
         }
     }
 
-    /// The time after which failed batches are asked for.
+    /// Returns the time from which failed batches are queried.
     fn from(&self, now: i64) -> i64 {
         self.to.map_or(now - KEPT_MS, |to| to - LOOK_BACK_MS)
     }
 }
 
-/// The topics, as a pass needs them. Tests implement this without Kafka.
+/// Access to the topics that a pass reads and writes. Tests implement this without Kafka.
 pub(crate) trait Topics: Send + Sync {
-    /// What the dead-letter topic has since this time.
+    /// Reads the progress from the records that the dead-letter topic has since this time.
     fn checked(&self, since: i64) -> impl Future<Output = Result<Checked, KafkaError>> + Send;
 
-    /// The typed records of these events that were accepted around this time, as far as they are retained.
+    /// Returns the typed records of these events that were accepted around this time, as far as they are retained.
     fn typed(
         &self,
         ids: HashSet<String>,
@@ -94,7 +94,7 @@ pub(crate) trait Topics: Send + Sync {
     fn mark(&self, to: i64) -> impl Future<Output = Result<(), ProduceError>> + Send;
 }
 
-/// An event that becomes a dead letter.
+/// A rejected event that becomes a dead letter.
 #[derive(Debug)]
 pub(crate) struct Rejected {
     batch: String,
@@ -104,7 +104,7 @@ pub(crate) struct Rejected {
     original: Original,
 }
 
-/// What the dead letter holds.
+/// The content of the dead letter.
 #[derive(Debug)]
 enum Original {
     /// The typed record.
@@ -114,7 +114,7 @@ enum Original {
 }
 
 impl Rejected {
-    /// Decides what becomes of a rejected event; `typed` is its record, if it is retained.
+    /// Creates the value for a rejected event; `typed` is the event's typed record, if it is retained.
     fn of(batch: &str, event_id: &str, rejection: Rejection, typed: Option<PackedRecord>) -> Self {
         let reasons = rejection.text();
         let keyword = rejection.keyword();
@@ -138,7 +138,7 @@ impl Rejected {
         }
     }
 
-    /// The dead letter with this value.
+    /// Returns the dead letter with this value.
     fn record<'a>(
         &'a self,
         (dead_letters, typed): (&'a TopicName, &TopicName),
@@ -164,12 +164,12 @@ impl Rejected {
     }
 }
 
-/// Why a pass ended early. The next one begins again where this one was.
+/// Error that ends a pass early. The next pass continues where this one ended.
 #[derive(Debug)]
 enum Failure {
     /// The credential may not read the failed batches.
     MayNotRead(String),
-    /// Anything else.
+    /// Any other error.
     Other(String),
 }
 
@@ -201,29 +201,29 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Looks for rejected events. See the module.
+/// Searches for rejected events.
 #[derive(Debug)]
 pub(crate) struct Watcher<T> {
     pub(crate) client: ControlClient,
     pub(crate) dataset_id: String,
     pub(crate) topics: T,
     pub(crate) metrics: Metrics,
-    /// The time between two passes.
+    /// Interval between two passes.
     pub(crate) every: Duration,
 }
 
-/// What a sink knows while it reads partition 0.
+/// The progress that a sink keeps while it reads partition 0.
 #[derive(Debug, Default)]
 struct Progress {
     checked: Checked,
-    /// The batches whose events all have their dead letters.
+    /// The ids of the batches whose events all have a dead letter.
     done: HashSet<String>,
-    /// When the mark was written last, as far as this process knows.
+    /// Time of the last mark that this process knows of, in milliseconds since 1970.
     marked: i64,
 }
 
 impl<T: Topics> Watcher<T> {
-    /// Runs until `stop`. Failures are logged once and do not end it.
+    /// Runs until `stop` is cancelled. A failure is logged once and does not end the loop.
     pub(crate) async fn run(self, registry: Registry, stop: CancellationToken) {
         let mut progress: Option<Progress> = None;
         let mut said = String::new();
@@ -242,7 +242,7 @@ impl<T: Topics> Watcher<T> {
                 }
                 wait = self.every;
             } else {
-                // Another instance looks now.
+                // Another instance searches now.
                 progress = None;
             }
             tokio::select! {
@@ -252,7 +252,7 @@ impl<T: Topics> Watcher<T> {
         }
     }
 
-    /// Writes the dead letters of all failed batches that have none yet.
+    /// Writes the missing dead letters of all failed batches.
     async fn pass(&self, progress: &mut Option<Progress>, now: i64) -> Result<(), Failure> {
         let progress = match progress {
             Some(progress) => progress,
@@ -278,7 +278,7 @@ impl<T: Topics> Watcher<T> {
         Ok(())
     }
 
-    /// Writes the dead letters of one batch; returns their number.
+    /// Writes the missing dead letters of one batch; returns their number.
     async fn batch(&self, batch: &Batch, checked: &mut Checked) -> Result<usize, Failure> {
         let rows = match self.rows(batch).await {
             Err(error) if matches!(*error.kind, ErrorKind::NotFound(_)) => {
@@ -350,7 +350,7 @@ fn report(failure: &Failure) {
     }
 }
 
-/// Whether this instance reads partition 0: it shows the offset of each of its partitions.
+/// Whether this instance reads partition 0. Its metrics show the offset of each partition that it reads.
 fn reads_first_partition(registry: &Registry) -> bool {
     let families = registry.gather();
     let offsets = families.iter().find(|family| family.name() == "customerio_kafka_consumer_offset");

@@ -14,40 +14,40 @@ use crate::external_hold::ExternalHolds;
 /// The field group of this version. Its fields are all that the sink writes below the tenant's own name.
 const FIELD_GROUP: &str = include_str!("../../schemas/xdm/field-group.json");
 
-/// How often the schema is compared.
+/// Interval between two comparisons of the schema.
 const EVERY: Duration = Duration::from_secs(15 * 60);
-/// The same while the sink holds.
+/// Interval between two comparisons while the sink holds.
 const WHILE_HELD: Duration = Duration::from_secs(60);
-/// How long Platform may take to validate by a changed schema.
+/// Maximum time until Platform validates events by a changed schema.
 const SETTLING: Duration = Duration::from_secs(15 * 60);
 /// How long the first comparison may delay the first request. The comparison goes on after that.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// What a comparison has found.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq)]
 enum Seen {
     /// The schema has every field.
     Fits,
-    /// It lacks these fields, or has them with another type.
+    /// The schema lacks these fields, or has them with another type.
     Lacks(Vec<String>),
-    /// It cannot be read.
+    /// The schema cannot be read.
     Unknown,
 }
 
-/// Whether the sink must hold.
+/// The state that decides whether the sink holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
-    /// Nothing is known to be wrong.
+    /// The schema is not known to lack a field.
     #[default]
     Fits,
     /// The schema lacks a field.
     Lacks,
-    /// It has all fields since a moment ago; Platform may not validate by it before this time.
+    /// The schema has had all fields only for a short time; Platform may not validate by it before this time.
     Settles(Instant),
 }
 
 impl State {
-    /// What follows from a comparison.
+    /// Returns the state after a comparison.
     fn after(self, seen: &Seen, now: Instant) -> Self {
         match (self, seen) {
             (_, Seen::Lacks(_)) => Self::Lacks,
@@ -61,7 +61,7 @@ impl State {
         self != Self::Fits
     }
 
-    /// When the schema is compared again.
+    /// Returns the time until the next comparison.
     fn next_look(self, now: Instant) -> Duration {
         match self {
             Self::Fits => EVERY,
@@ -71,8 +71,8 @@ impl State {
     }
 }
 
-/// Compares the schema at once and every 15 minutes, and holds the sink while a field is missing. The caller has set that the
-/// first comparison is not over.
+/// Compares the schema at once and every 15 minutes, and holds the sink while a field is missing. The caller must have
+/// called [`ExternalHolds::set_comparing`] with `true`.
 pub(crate) async fn watch(
     client: ControlClient,
     schema_id: String,
@@ -113,7 +113,7 @@ async fn look(client: &ControlClient, schema_id: &str, tenant: &TenantId, was_un
         Err(error) => {
             if !std::mem::replace(was_unreadable, true) {
                 match &*error.kind {
-                    // A credential that only ingests is enough for everything else.
+                    // Everything else works without this permission, so this is not a warning.
                     kind @ (ErrorKind::Forbidden(_) | ErrorKind::Unauthorized(_)) => tracing::info!(
                         reason = %kind,
                         "the sink's credential may not read Platform's schema (permission View Schemas), so it is not compared with the fields that this version writes"
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_field_is_named_and_further_fields_do_not_matter() {
+    fn a_missing_field_is_reported_and_additional_fields_are_ignored() {
         let tenant: TenantId = "acme".parse().unwrap();
         let text = FIELD_GROUP.replace("{TENANT_ID}", "acme");
         let group: Value = serde_json::from_str(&text).unwrap();

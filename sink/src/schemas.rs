@@ -1,7 +1,7 @@
-//! Decodes records: finds the schema that each was written with, and decides what to do while that schema is unknown.
+//! Decodes records with the schema that each was written with, and waits while that schema is unknown.
 //!
-//! A record whose schema is unknown never becomes a dead letter: everything after it waits, and the log says once what
-//! is needed.
+//! A record whose schema is unknown never becomes a dead letter: all records after it wait, and the log says once what
+//! an operator must do.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Found {
 /// A request to the registry in progress.
 pub(crate) type LookUp = BoxFuture<'static, Found>;
 
-/// Why a record cannot be decoded, temporarily or permanently.
+/// The reason why a record cannot be decoded, temporarily or permanently.
 #[derive(Debug)]
 pub(crate) enum NoEvent {
     /// The bytes do not match their schema.
@@ -34,7 +34,7 @@ pub(crate) enum NoEvent {
     NotYet,
 }
 
-/// Why nothing is decoded.
+/// The reason why no record is decoded now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     /// This build does not have the schema; only another build can decode the record.
@@ -45,14 +45,14 @@ enum Wait {
     Asking(u32),
 }
 
-/// The decoder and the state of its schema look-ups. See the module.
+/// The decoder and the state of its schema look-ups.
 pub(crate) struct Schemas {
     decoder: Decoder,
     registry: Option<Arc<SchemaRegistry>>,
     wait: Option<Wait>,
     held: Option<Unreadable>,
     backoff: Backoff,
-    /// How long to wait before the next query.
+    /// Wait before the next query.
     pause: Duration,
     metrics: Metrics,
     asking: Activity,
@@ -132,7 +132,7 @@ impl Schemas {
         }
     }
 
-    /// Ends the wait: the waiting records may be decodable now, or released.
+    /// Ends the wait, because the waiting records may be decodable now or may have been released.
     pub(crate) fn try_again(&mut self) {
         self.wait = None;
         self.hold(None);

@@ -1,4 +1,4 @@
-//! A record between Kafka and Platform.
+//! Types for records on their way from Kafka to Platform.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,20 +9,21 @@ use contract::receipt::{ReceiptEntry, ReceiptVerdict};
 use kafka::ledger::Claim;
 use kafka::record::{PackedRecord, header};
 
-/// What the dead-letter limit needs to know about a record.
+/// A record with its source, for which the dead-letter limit counts it.
 pub(crate) trait Sourced {
-    /// The source that received its webhook.
+    /// Returns the source that received the record's webhook.
     fn source(&self) -> &str;
 }
 
 /// A record whose event is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Item {
-    /// Its claim in the ledger, which needs a durable outcome in the end.
+    /// The record's claim in the ledger, which needs a durable outcome in the end.
     pub(crate) claim: Claim,
-    /// The record as it was read: a dead letter holds it unchanged.
+    /// The record as it was read; a dead letter contains it unchanged.
     pub(crate) record: PackedRecord,
-    /// The event, until it is written into the body of a request. If that request fails, the event is encoded again.
+    /// The event as JSON, until it is written into the body of a request. If that request fails, the event is encoded
+    /// again.
     pub(crate) json: Option<Json>,
 }
 
@@ -33,12 +34,12 @@ impl Sourced for Item {
 }
 
 impl Item {
-    /// The XDM `_id`, as the transformer wrote it into the header.
+    /// Returns the XDM `_id` that the transformer wrote into the header `event-id`.
     pub(crate) fn event_id(&self) -> &str {
         self.record.text_header(header::EVENT_ID).unwrap_or_default()
     }
 
-    /// The record's entry in the receipt of its request.
+    /// Returns the record's entry in the receipt of its request.
     pub(crate) fn receipt_entry(&self, xaction_id: Option<String>, verdict: ReceiptVerdict) -> ReceiptEntry<'static> {
         ReceiptEntry {
             position: self.claim.position(),
@@ -48,7 +49,7 @@ impl Item {
         }
     }
 
-    /// When the gateway received the webhook, in milliseconds since 1970.
+    /// Returns the time at which the gateway received the webhook, in milliseconds since 1970.
     pub(crate) fn received_at(&self) -> Option<i64> {
         self.record.text_header(header::RECEIVED_AT)?.parse().ok()
     }
@@ -72,7 +73,7 @@ impl Json {
 }
 
 /// Counts the bytes of JSON in memory, as events and in request bodies. Waiting records are undecoded and limited by
-/// the consumer's budget; their JSON is several times as large and needs a limit of its own.
+/// the consumer's budget; their JSON is several times as large and needs a separate limit.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meter(Arc<AtomicUsize>);
 
@@ -88,7 +89,7 @@ impl Meter {
     }
 }
 
-/// See [`Meter::hold`].
+/// Bytes that a [`Meter`] counts until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Metered {
     bytes: usize,
@@ -101,7 +102,7 @@ impl Drop for Metered {
     }
 }
 
-/// A record to write to the dead-letter topic, with the reason.
+/// A record to write to the dead-letter topic, with the code and the message of its dead letter.
 #[derive(Debug)]
 pub(crate) struct ToDeadLetter {
     /// The record as it was read.
@@ -136,7 +137,7 @@ impl Code {
     }
 }
 
-/// Why a record becomes a dead letter.
+/// The reason why a record becomes a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DeadLetterReason {
     /// Platform refuses the record, with this status and message.
@@ -157,7 +158,7 @@ impl DeadLetterReason {
         }
     }
 
-    /// The dead letter's code and message.
+    /// Returns the dead letter's code and message.
     pub(crate) fn into_parts(self) -> (Code, String) {
         match self {
             Self::Refused(413, message) => (Code::TooLarge, format!("Platform answered 413: {message}")),

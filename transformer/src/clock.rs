@@ -1,11 +1,11 @@
-//! Detects that the gateway's clock is ahead of this machine's: one of the two is wrong.
+//! Detects that the gateway's clock is ahead of this machine's clock, so that one of the two is wrong.
 
 use service::{Activity, Reason, Trouble};
 
-/// How far ahead a time of receipt may be, in milliseconds.
+/// Maximum time by which a receive time (`received-at`) may be in the future, in milliseconds.
 const DIFFERENCE: i64 = 60_000;
 
-/// Compares the times of receipt with this machine's clock, once for each transaction.
+/// Compares the receive times of records with this machine's clock, once per transaction.
 #[derive(Debug)]
 pub(crate) struct Clock {
     comparing: Activity,
@@ -17,12 +17,12 @@ impl Clock {
         Self { comparing, newest: i64::MIN }
     }
 
-    /// A record was received at this time, by the gateway's clock, in Unix milliseconds.
+    /// Notes the receive time of a record, by the gateway's clock, in Unix milliseconds.
     pub(crate) fn received(&mut self, at: i64) {
         self.newest = self.newest.max(at);
     }
 
-    /// Checks whether the newest time of receipt can be right; `now` is in Unix milliseconds.
+    /// Compares the newest receive time with `now`, in Unix milliseconds, and reports whether it is in the future.
     pub(crate) fn compare(&mut self, now: i64) {
         let ahead = std::mem::replace(&mut self.newest, i64::MIN).saturating_sub(now);
         match trouble(ahead) {
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_time_of_receipt_in_the_future_reports_a_wrong_clock() {
+    fn only_a_receive_time_over_a_minute_in_the_future_reports_a_wrong_clock() {
         assert_eq!(trouble(i64::MIN), None, "nothing was received");
         assert_eq!(trouble(-7 * 24 * 3600 * 1000), None, "a backlog");
         assert_eq!(trouble(59_000), None);

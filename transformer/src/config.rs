@@ -1,4 +1,4 @@
-//! Flags and environment of the transformer.
+//! The options of the transformer and their validation.
 
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ pub struct Config {
     service: ServiceArgs,
 }
 
-/// The checked configuration.
+/// The validated configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub(crate) connection: Connection,
@@ -140,18 +140,18 @@ pub struct Settings {
     pub(crate) fetch_bytes: usize,
     pub(crate) dedup: WindowLimits,
     pub(crate) dead_letter_limit: DeadLetterLimit,
-    /// Maximum size of a body after decompression.
+    /// Maximum size of a body after decompression, in bytes.
     pub(crate) max_body: usize,
-    /// Where the schema's id comes from, if records carry one.
+    /// The Schema Registry that assigns the schema's id; `None` if records contain the schema's fingerprint instead.
     pub(crate) registry: Option<RegistrySettings>,
-    /// How each source is mapped, after checking that it can be loaded.
+    /// The mapping options of all sources, which `validate` has loaded successfully.
     pub(crate) mapping: MappingArgs,
 }
 
-/// Maximum ids of one partition's window: they are numbered with 32 bits.
+/// Maximum number of ids in one partition's window. Entries are numbered with 32 bits.
 const LARGEST_WINDOW: usize = 100_000_000;
 
-/// Bytes fetched ahead, over all workers.
+/// Number of bytes that all workers together fetch ahead.
 const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
 impl ServiceConfig for Config {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_name_can_be_the_instance_name() {
+    fn the_instance_at_hostname_becomes_the_host_name_of_the_machine() {
         let settings = parse(&["--instance=@hostname"]).validate().unwrap();
         assert!(settings.instance.is_some_and(|instance| !instance.is_empty() && instance != "@hostname"));
     }

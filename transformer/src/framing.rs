@@ -12,10 +12,10 @@ use xdm::schema::{SCHEMA_JSON, SCHEMA_VERSION};
 
 const CHECK_REGISTRY: &str = "check that SCHEMA_REGISTRY_URL can be reached from here; webhooks wait on the raw topic";
 
-/// Returns the framing of this run; `None` if a stop came before the registry responded.
+/// Returns the framing for this run; `None` if the service is stopped before the registry responds.
 ///
 /// # Errors
-/// Fails if the registry refuses the schema: another request would not help.
+/// Fails if the registry refuses the schema, because another request would not help.
 pub(crate) async fn framing(
     registry: Option<&RegistrySettings>,
     topic: &TopicName,
@@ -50,7 +50,8 @@ pub(crate) async fn framing(
     }
 }
 
-/// A subject that was just created gets the compatibility that its readers rely on; an older one belongs to its owner.
+/// Sets the compatibility level of a subject that was just created, because its readers rely on it. An existing subject
+/// keeps the level that its owner chose.
 async fn require_compatibility(registry: &SchemaRegistry, subject: &str) {
     if let Err(error) = registry.require_full_compatibility(subject).await {
         tracing::warn!(%error, subject, "cannot set the subject's compatibility; set it to FULL_TRANSITIVE yourself");

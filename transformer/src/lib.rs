@@ -28,13 +28,13 @@ pub use config::{Config, Settings};
 use metrics::Metrics;
 use processor::EventProcessor;
 
-/// Maximum records of one transaction; an abort reads at most this many again.
+/// Maximum number of records in one transaction. After an abort, at most this many are read again.
 const MAX_RECORDS: usize = 2_000;
 
-/// How long the brokers may take to respond at the start.
+/// Time limit for a response of the brokers at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs the transformer until `context.stop`.
+/// Runs the transformer until `context.stop` is cancelled.
 ///
 /// # Errors
 /// Fails if the topics are missing or do not fit together, or if a worker fails permanently.
@@ -68,7 +68,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     Ok(())
 }
 
-/// Loads the sources and follows `SOURCES_FILE`.
+/// Loads the sources, and reloads them when `SOURCES_FILE` changes.
 fn follow_sources(settings: &Settings, context: &Context) -> Result<Arc<Current<Sources>>, TaskError> {
     let reloads = Arc::new(ReloadMetrics::register(&context.registry, Config::SERVICE)?);
     let followed = Followed::new(settings.mapping.clone()).map_err(|problems| problems.to_string())?;
@@ -77,8 +77,8 @@ fn follow_sources(settings: &Settings, context: &Context) -> Result<Arc<Current<
     Ok(current)
 }
 
-/// Checks that every topic exists and that each input partition has its counterpart; returns the number of input
-/// partitions.
+/// Checks that every topic exists and that both output topics have a partition for each input partition. Returns the
+/// number of input partitions.
 async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, TaskError> {
     let connection = settings.connection.clone();
     let (input, typed, dead_letters) = (settings.input.clone(), settings.typed.clone(), settings.dead_letters.clone());
@@ -96,7 +96,7 @@ async fn check_topics(settings: &Settings, context: &Context) -> Result<usize, T
     }
 }
 
-/// What the transformer requires of its topics.
+/// Returns the settings that the transformer requires of its topics.
 fn needs(settings: &Settings) -> Vec<Need> {
     let need = |topic: &TopicName, room| Need { topic: topic.clone(), room };
     vec![
@@ -115,8 +115,8 @@ fn worker_settings(
 ) -> WorkerSettings {
     let name = settings.instance.as_ref().map(|instance| format!("{}-{instance}-{number}", settings.group));
     let transactional_id = name.clone().unwrap_or_else(|| {
-        // Without an instance name, no process can take over this id: the brokers end its open transaction at the
-        // timeout.
+        // Without an instance name, no other process uses this id, so the brokers abort its open transaction only at
+        // the timeout.
         format!("{}-{:016x}-{number}", settings.group, fastrand::u64(..))
     });
     WorkerSettings {

@@ -1,4 +1,4 @@
-//! The transformer's process; the code is in the library.
+//! The binary of the transformer; the code is in the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The transformer's metrics, with all their names. Outcomes are counted once their transaction is committed.
+//! The metrics of the transformer. Outcomes are counted once their transaction is committed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,15 +12,15 @@ use service::Registrar;
 /// The outcome of a raw record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
-    /// A typed record with an identity.
+    /// The record became a typed record with an identity.
     Mapped,
-    /// A typed record without an identity: the data lake accepts it, Profile does not.
+    /// The record became a typed record without an identity, which the data lake accepts but Profile does not.
     MappedWithoutIdentity,
-    /// No record, because the event already is a typed record.
+    /// Nothing was written, because the event already has a typed record.
     Duplicate,
-    /// A dead letter.
+    /// The record became a dead letter with this code.
     DeadLetter(&'static str),
-    /// No record, because the body is that of `customerio-aep check`.
+    /// Nothing was written, because the body is a test of `customerio-aep check`.
     Check,
 }
 
@@ -36,7 +36,7 @@ impl Outcome {
     }
 }
 
-/// The labels of one counter. All values come from fixed lists.
+/// The labels of a counter of records. All values come from fixed lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Labels {
     pub(crate) outcome: Outcome,
@@ -65,7 +65,7 @@ pub(crate) struct Metrics {
     ahead: Gauge,
 }
 
-/// Why a worker holds; this is the only value of the metric's label so far.
+/// The label value for the only reason why a worker holds so far.
 const DEAD_LETTER_LIMIT: &str = "dead_letter_limit";
 
 impl Metrics {
@@ -149,12 +149,12 @@ impl Metrics {
         })
     }
 
-    /// A partition's window was restored.
+    /// Observes the time that it took to restore a partition's window.
     pub(crate) fn rebuilt(&self, took: Duration) {
         self.rebuilds.observe(took.as_secs_f64());
     }
 
-    /// Sets how far back the windows are meant to reach.
+    /// Sets the configured time span of the windows.
     pub(crate) fn show_window_limit(&self, seconds: u32) {
         self.window_limit.set(i64::from(seconds));
     }
@@ -166,7 +166,7 @@ impl Metrics {
         self.window_seconds.with_label_values(&[&partition]).set(i64::from(reach));
     }
 
-    /// A revoked partition is reported by its new owner.
+    /// Removes the metrics of a revoked partition, which its new owner reports.
     pub(crate) fn forget_window(&self, partition: Partition) {
         let partition = partition.to_string();
         // Removing a series that was never shown has no effect.
@@ -175,13 +175,13 @@ impl Metrics {
         drop(self.deferred.remove_label_values(&[&partition]));
     }
 
-    /// Sets how many records of a partition are deferred.
+    /// Sets the number of deferred records of a partition.
     pub(crate) fn show_deferred(&self, partition: Partition, records: u64) {
         let gauge = self.deferred.with_label_values(&[&partition.to_string()]);
         gauge.set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 
-    /// A worker holds.
+    /// Counts a worker that starts to hold.
     pub(crate) fn held(&self) {
         self.held_at(service::unix_millis() / 1000);
     }
@@ -199,7 +199,7 @@ impl Metrics {
     }
 }
 
-/// The counts with their label values.
+/// Returns the counts with their label values.
 fn by_reason(ignored: IgnoredFields) -> [(&'static str, u32); 3] {
     let IgnoredFields { unknown, unreadable, withheld } = ignored;
     [("unknown", unknown), ("unreadable", unreadable), ("withheld", withheld)]
@@ -218,13 +218,13 @@ fn identities_by_reason(ignored: IgnoredIdentities) -> [(&'static str, u32); 4] 
 /// The event times of one worker's open transaction, which show whether the gateway's clock is slow.
 #[derive(Debug, Clone, Copy, Default)]
 struct Clock {
-    /// Events whose time was replaced by the time of their receipt.
+    /// Number of events whose time was replaced by their receive time.
     adjusted: u64,
-    /// The largest event time minus receipt, in milliseconds.
+    /// The largest difference between the time and the receive time of an event, in milliseconds.
     ahead_ms: Option<i64>,
 }
 
-/// The outcomes of one worker's open transaction, and the handles of their counters.
+/// The outcomes of one worker's open transaction, and the counters for them.
 #[derive(Debug)]
 pub(crate) struct Tally {
     metrics: Metrics,
@@ -249,19 +249,19 @@ impl Tally {
         }
     }
 
-    /// Counts one more record of the open transaction.
+    /// Counts one record of the open transaction.
     pub(crate) fn count(&mut self, labels: Labels) {
         *self.open.entry(labels).or_default() += 1;
     }
 
-    /// Counts fields that a typed record of the open transaction does not have.
+    /// Counts fields of a webhook that are not in its typed record, which the open transaction contains.
     pub(crate) fn ignored(&mut self, fields: IgnoredFields) {
         self.ignored.unknown += fields.unknown;
         self.ignored.unreadable += fields.unreadable;
         self.ignored.withheld += fields.withheld;
     }
 
-    /// Counts values of a record of the open transaction that did not become an identity.
+    /// Counts values that did not become an identity of a typed record in the open transaction.
     pub(crate) fn ignored_identities(&mut self, ignored: IgnoredIdentities) {
         let sum = &mut self.ignored_identities;
         sum.not_an_address += ignored.not_an_address;
@@ -270,13 +270,13 @@ impl Tally {
         sum.too_long += ignored.too_long;
     }
 
-    /// Counts an event of the open transaction, with its time minus that of its receipt.
+    /// Counts an event of the open transaction; `ahead_ms` is its time minus its receive time.
     pub(crate) fn event_time(&mut self, ahead_ms: i64) {
         self.clock.adjusted += u64::from(ahead_ms > 0);
         self.clock.ahead_ms = self.clock.ahead_ms.max(Some(ahead_ms));
     }
 
-    /// The open transaction was committed.
+    /// Adds the outcomes of the committed transaction to the metrics.
     pub(crate) fn committed(&mut self, took: Duration) {
         self.metrics.transactions.observe(took.as_secs_f64());
         for (reason, count) in by_reason(std::mem::take(&mut self.ignored)) {
@@ -306,7 +306,7 @@ impl Tally {
         }
     }
 
-    /// The open transaction was aborted.
+    /// Counts an abort, and discards the outcomes of the aborted transaction.
     pub(crate) fn aborted(&mut self) {
         self.metrics.aborted();
         self.open.clear();
@@ -316,7 +316,7 @@ impl Tally {
     }
 }
 
-/// Logs that a gateway's clock is slow: at once, then every minute with the count.
+/// Logs that a gateway's clock is slow: at once, then every minute with the number of affected events.
 #[derive(Debug, Default)]
 struct SlowClock {
     adjusted: u64,
@@ -324,11 +324,11 @@ struct SlowClock {
 }
 
 impl SlowClock {
-    /// Synchronised clocks differ by less than this.
+    /// Tolerated difference, because synchronised clocks also differ a little.
     const TOLERATED_MS: i64 = 60_000;
     const EVERY: Duration = Duration::from_secs(60);
 
-    /// Returns the number of events to report, if it is time.
+    /// Logs if a report is due, and then returns the number of events that it covers.
     fn note(&mut self, adjusted: u64, ahead_ms: i64, now: Instant) -> Option<u64> {
         self.adjusted += adjusted;
         let is_due = self.said.is_none_or(|said| now - said >= Self::EVERY);
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn an_aborted_transaction_counts_only_the_abort() {
+    fn after_an_abort_only_the_abort_is_counted() {
         let registry = Registry::new();
         let mut tally = Tally::new(Metrics::register(&registry, &"raw".parse().unwrap()).unwrap());
         tally.count(labels(Outcome::Mapped));
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_clock_is_reported_at_once_and_then_every_minute() {
+    fn a_slow_gateway_clock_is_reported_at_once_and_then_every_minute() {
         let start = Instant::now();
         let mut clock = SlowClock::default();
         let mut note =

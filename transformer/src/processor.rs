@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::dedup::{Dedup, IdHash, Window, received_at, received_for_window};
 use crate::metrics::{Labels, Metrics, Outcome, Tally};
 
-/// How long to wait for an unknown source: files are read again every two seconds.
+/// Maximum wait for an unknown source. Files are read again every two seconds.
 const RELOAD_WAIT: Duration = Duration::from_secs(5);
 
 /// Maps records and writes the results into the worker's transaction.
@@ -30,17 +30,16 @@ pub(crate) struct EventProcessor {
     typed: TopicName,
     dead_letters: TopicName,
     sources: Latest<Sources>,
-    /// How long to wait for an unknown source.
+    /// [`RELOAD_WAIT`], limited to a part of the transaction timeout.
     reload_wait: Duration,
     encoder: Encoder,
     max_body: usize,
-    /// The buffers for the current record.
     buffers: Buffers,
     dedup: Dedup,
-    /// The recent outcomes with and without those of the open transaction.
+    /// Recent outcomes, including those of the open transaction.
     recent: RecentOutcomes,
     recent_committed: RecentOutcomes,
-    /// Sources and codes with too many recent dead letters; no more are written until a person has checked.
+    /// Sources and codes whose dead letters have exceeded the limit; further such records are deferred until a restart.
     tripped: BTreeSet<(String, &'static str)>,
     holds: bool,
     metrics: Metrics,
@@ -51,9 +50,9 @@ pub(crate) struct EventProcessor {
 /// Buffers that are reused for each record.
 #[derive(Debug, Default)]
 struct Buffers {
-    /// The body, if it was compressed.
+    /// The body after decompression, if it was compressed.
     body: Vec<u8>,
-    /// The Avro bytes.
+    /// The typed record in Avro.
     value: Vec<u8>,
 }
 
@@ -85,7 +84,8 @@ impl EventProcessor {
         })
     }
 
-    /// The gateway may know a new source first; then `SOURCES_FILE` will be read again soon.
+    /// Waits for a reload of `SOURCES_FILE` if the source is unknown, because the gateway may have read a new source
+    /// first.
     fn wait_for_source(&mut self, name: Option<&str>) {
         let deadline = Instant::now() + self.reload_wait;
         while self.sources.get().get(name).is_none() && Instant::now() < deadline {
@@ -93,7 +93,7 @@ impl EventProcessor {
         }
     }
 
-    /// Writes the event of the record, unless it is already a typed record.
+    /// Writes the typed record, unless its event already has one and is not to be processed again.
     fn typed(&mut self, record: &Record<'_>, typed: &Typed, outbox: &mut Outbox<'_>) -> Labels {
         let (partition, received) = (record.partition(), received_for_window(record, service::unix_millis()));
         let id = IdHash::of(typed.id.as_bytes());
@@ -140,7 +140,8 @@ impl EventProcessor {
         }
     }
 
-    /// Whether a dead letter of this source with this code would exceed the limit; logs it the first time.
+    /// Whether a dead letter of this source with this code would exceed the limit, or did so before. Logs the first
+    /// time.
     fn is_over_limit(&mut self, source: &str, code: &'static str) -> bool {
         if self.tripped.iter().any(|(known, other)| known == source && *other == code) {
             return true;
@@ -195,8 +196,8 @@ impl Processor for EventProcessor {
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
         self.wait_for_source(source.as_deref());
         let Some(source) = self.sources.get().get(source.as_deref()) else {
-            // The gateway knew the source, so the event is valid: a guess at its mapping could merge people, and a dead
-            // letter would lose it.
+            // The gateway knew the source, so the event is valid: a guess at its mapping could merge the profiles of
+            // different people, and a dead letter would lose the event.
             return Disposition::Stop(format!(
                 "a record has the source `{}`, which SOURCES_FILE does not name (it names: {}); add it and start again; no record is lost",
                 source.as_deref().unwrap_or("default"),
@@ -211,7 +212,7 @@ impl Processor for EventProcessor {
                 KEPT_BYTES / 1024
             ));
         }
-        // Nothing of such a body reaches Platform, whatever the options of its source are.
+        // A body of `customerio-aep check` never reaches Platform, whatever the options of its source are.
         if customerio::is_check(record.value()) {
             self.tally.count(Labels { outcome: Outcome::Check, object_type: "none", metric: "none" });
             return Disposition::Done;
@@ -258,24 +259,24 @@ impl Processor for EventProcessor {
     }
 }
 
-/// A typed record that its topic has refused because of its size becomes a dead letter.
+/// Returns the rejection for a typed record that is too large for its topic.
 fn too_large(bytes: usize) -> Rejection {
     let message =
         format!("the typed record has {bytes} bytes, which is more than max.message.bytes of the typed topic allows");
     Rejection::new(RejectionCode::TooLarge, message)
 }
 
-/// The metadata of a mapped record; its bytes are in the buffer.
+/// The metadata of a mapped record, whose bytes are in [`Buffers`].
 struct Typed {
     id: String,
     labels: Labels,
     ignored: IgnoredFields,
     ignored_identities: IgnoredIdentities,
-    /// The event's time minus that of its receipt.
+    /// The event's time minus its receive time, in milliseconds.
     ahead_ms: i64,
 }
 
-/// Maps the record and writes its Avro form into the buffers. A panic only affects this record.
+/// Maps the record and writes its Avro form into the buffers. A panic rejects only this record.
 fn map(
     record: &Record<'_>,
     source: &SourceOptions,

@@ -2,65 +2,44 @@
 
 use serde_json::Value;
 
-/// Confluent's own codes inside a 404 (Schema Registry API reference, "Errors").
+/// Confluent's error code in a 404 for a subject that does not exist (Schema Registry API reference, "Errors").
 const SUBJECT_NOT_FOUND: u64 = 40401;
 
-/// Why a request to the registry failed.
+/// Error of a request to the registry.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// No response arrived.
+    /// The registry sent no response.
     #[error("cannot reach the Schema Registry at {url}: {reason}; check SCHEMA_REGISTRY_URL and whether it runs")]
-    Unreachable {
-        /// Its address.
-        url: String,
-        /// What went wrong.
-        reason: String,
-    },
-    /// 401 or 403.
+    Unreachable { url: String, reason: String },
+    /// The registry responded with 401 or 403.
     #[error(
         "the Schema Registry answered {status}; check SCHEMA_REGISTRY_USERNAME, SCHEMA_REGISTRY_PASSWORD and the user's rights"
     )]
-    Unauthorized {
-        /// The status.
-        status: u16,
-    },
-    /// 409 or 422 on registration: another attempt would not help.
+    Unauthorized { status: u16 },
+    /// The registry responded to a registration with 409 or 422. Another attempt would not help.
     #[error(
         "the Schema Registry refuses the schema for subject `{subject}` ({status}: {message}); look at the versions it has: another application's schema there, or a newer version of this one with compatibility other than FULL_TRANSITIVE, has to go first"
     )]
-    Refused {
-        /// The subject.
-        subject: String,
-        /// The status.
-        status: u16,
-        /// The registry's message.
-        message: String,
-    },
-    /// The registry has no schema of this id.
+    Refused { subject: String, status: u16, message: String },
+    /// The registry has no schema with this id.
     #[error(
         "the Schema Registry at {url} has no schema of id {schema_id}; the record was written with another registry: check SCHEMA_REGISTRY_URL, or restore the registry"
     )]
-    NoSuchId {
-        /// Its address.
-        url: String,
-        /// The id.
-        schema_id: u32,
-    },
-    /// Any other answer.
+    NoSuchId { url: String, schema_id: u32 },
+    /// Any other response that is not the expected one.
     #[error("the Schema Registry answered {status}: {message}")]
     Unexpected {
-        /// The status.
         status: u16,
-        /// The registry's message, or what is wrong with the response.
+        /// The registry's message, or a description of the problem.
         message: String,
     },
-    /// The file with the password.
+    /// The file with the password cannot be read.
     #[error("SCHEMA_REGISTRY_PASSWORD_FILE: {0}")]
     Password(#[from] settings::SecretError),
 }
 
 impl RegistryError {
-    /// Whether another attempt can help.
+    /// Whether another attempt may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         !matches!(self, Self::Refused { .. })
@@ -87,17 +66,17 @@ impl Answer {
         self.status == 404 && self.body["error_code"].as_u64() == Some(SUBJECT_NOT_FOUND)
     }
 
-    /// The member `id` of a success.
+    /// Returns the member `id` of a successful response.
     pub(crate) fn id(&self) -> Option<u32> {
         self.body["id"].as_u64().filter(|_| self.is_success()).and_then(|id| id.try_into().ok())
     }
 
-    /// The registry's message, at most one line of it.
+    /// Returns the first 300 characters of the registry's message.
     pub(crate) fn message(&self) -> String {
         self.body["message"].as_str().unwrap_or("no message").chars().take(300).collect()
     }
 
-    /// The error that a response to any call can mean.
+    /// Returns the error for a response that has no special meaning for its call.
     pub(crate) fn error(&self) -> RegistryError {
         match self.status {
             status @ (401 | 403) => RegistryError::Unauthorized { status },
@@ -114,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_response_is_distinguished() {
+    fn success_missing_subject_and_error_responses_are_distinguished() {
         let answer = |status, body: &str| Answer::new(status, body.as_bytes());
         assert_eq!(answer(200, r#"{"id":7}"#).id(), Some(7));
         assert_eq!(answer(200, r#"{"id":-1}"#).id(), None);

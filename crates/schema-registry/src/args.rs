@@ -1,4 +1,4 @@
-//! Flags and environment.
+//! The options for the Schema Registry.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,17 +30,16 @@ pub struct RegistryArgs {
     schema_registry_password_file: Option<PathBuf>,
 }
 
-/// The checked options.
+/// The validated options.
 #[derive(Debug, Clone)]
 pub struct RegistrySettings {
-    /// Base address.
     pub url: RegistryUrl,
     /// User name and password.
     pub credential: Option<(String, SecretSource)>,
 }
 
 impl RegistryArgs {
-    /// Checks the options; `None` if there is no registry.
+    /// Validates the options; `None` if no registry is configured.
     ///
     /// # Errors
     /// All problems found.
@@ -77,12 +76,12 @@ impl RegistryArgs {
     }
 }
 
-/// Base address of a registry, path prefix included (Apicurio's is `/apis/ccompat/v7`).
+/// Base address of a registry, including a path prefix such as Apicurio's `/apis/ccompat/v7`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryUrl(Url);
 
 impl RegistryUrl {
-    /// The address of a resource below the base.
+    /// Returns the address of a resource below the base address.
     pub(crate) fn join(&self, segments: &[&str]) -> Url {
         let mut url = self.0.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -97,7 +96,7 @@ impl FromStr for RegistryUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |what: &str| format!("{what}; write it like https://registry.example:8081");
-        // The text may contain a password, so it is not repeated.
+        // The message does not repeat the text, because it may contain a password.
         let url = Url::parse(text).map_err(|_| wrong("this is not the address of a Schema Registry"))?;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
             return Err(wrong("a Schema Registry's address begins with http:// or https://"));
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_keeps_its_path_prefix_and_escapes_further_segments() {
+    fn joining_an_address_keeps_its_path_prefix_and_escapes_the_new_segments() {
         let url: RegistryUrl = "http://127.0.0.1:8081/apis/ccompat/v7/".parse().unwrap();
         assert_eq!(url.to_string(), "http://127.0.0.1:8081/apis/ccompat/v7");
         let subject = url.join(&["subjects", "a/b-value", "versions"]);

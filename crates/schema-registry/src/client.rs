@@ -1,4 +1,4 @@
-//! The calls to a registry.
+//! The client and its requests to a registry.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::args::RegistrySettings;
 /// The media type of Confluent's API; Apicurio's compatible API accepts it too.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
-/// How long a call may take.
+/// Time limit of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the id of a schema was found.
+/// Result of [`SchemaRegistry::ensure`]: what was registered to get the id of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ensured {
     /// The subject already had the schema.
@@ -28,7 +28,7 @@ pub enum Ensured {
     NewSubject,
 }
 
-/// The client of one registry. It has no cache: ids never change, so the caller keeps them.
+/// Client of one registry. It has no cache; a caller can keep an id, because ids never change.
 #[derive(Debug, Clone)]
 pub struct SchemaRegistry {
     http: reqwest::Client,
@@ -36,10 +36,10 @@ pub struct SchemaRegistry {
 }
 
 impl SchemaRegistry {
-    /// A client; it connects with the first call.
+    /// Creates a client, which connects at the first request.
     ///
     /// # Errors
-    /// When the HTTP client cannot be set up.
+    /// [`RegistryError::Unreachable`] if the HTTP client cannot be created.
     pub fn new(settings: &RegistrySettings) -> Result<Self, RegistryError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(MEDIA_TYPE));
@@ -79,7 +79,8 @@ impl SchemaRegistry {
         }
     }
 
-    /// Makes the registry refuse schemas of this subject that readers of older or newer versions could not use.
+    /// Sets the subject's compatibility level to `FULL_TRANSITIVE`. The registry then refuses a schema that is not
+    /// forward and backward compatible with all earlier versions.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -89,7 +90,7 @@ impl SchemaRegistry {
         if answer.is_success() { Ok(()) } else { Err(answer.error()) }
     }
 
-    /// Whether the registry has any schema of this subject.
+    /// Whether the registry has any version of this subject.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -102,7 +103,7 @@ impl SchemaRegistry {
         }
     }
 
-    /// The compatibility rule of a subject; `None` if it has none of its own.
+    /// Returns the compatibility level that is set for the subject; `None` if the registry's default applies.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -115,7 +116,7 @@ impl SchemaRegistry {
         }
     }
 
-    /// The text of the schema of this id.
+    /// Returns the text of the schema with this id.
     ///
     /// # Errors
     /// [`RegistryError`].

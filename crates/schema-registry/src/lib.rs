@@ -1,6 +1,6 @@
 //! A client for a Schema Registry with Confluent's API: the few calls that are necessary to write and read one subject.
 //!
-//! It treats schemas as text. The caller decides when to try again after a failure.
+//! The client treats schemas as text. The caller decides when to try again after a failure.
 
 mod answer;
 mod args;

@@ -1,8 +1,8 @@
 //! The admin server: `/livez`, `/readyz`, `/metrics`, and, for a service that an operator can hold, `POST /hold` and
 //! `POST /release`.
 //!
-//! Liveness means only that the process responds; readiness means that it can work. The server has limits of its own,
-//! so that no client can block the others, or use up the files or memory of the service.
+//! Liveness means only that the process responds; readiness means that it can work. The server limits its clients, so
+//! that none of them can block the others, or use up the files or memory of the service.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{OPERATOR_HEADER, OperatorHold, Readiness, connections};
 
-/// The reason why the admin server could not start.
+/// Error of starting the admin server.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for the admin server: {source}; choose another ADMIN_LISTEN")]
 pub struct AdminError {
@@ -29,12 +29,12 @@ pub struct AdminError {
     source: std::io::Error,
 }
 
-/// The limits for one client.
+/// The limits for clients and their connections.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// How long the headers of a request may take.
+    /// Time limit for the headers of a request.
     head: Duration,
-    /// How long a connection serves requests; a request in progress then has `head` to end.
+    /// Time for which a connection serves requests. A request that is then in progress gets `head` to end.
     lifetime: Duration,
     /// The maximum number of connections.
     connections: usize,
@@ -42,7 +42,7 @@ struct Limits {
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(10), lifetime: Duration::from_secs(120), connections: 100 };
 
-/// The maximum size of the request headers.
+/// Maximum size of the request headers, in bytes.
 const BUFFER: usize = 16 * 1024;
 
 /// The admin server, bound but not yet serving.
@@ -53,7 +53,7 @@ pub struct AdminServer {
     limits: Limits,
 }
 
-/// The pages that are served.
+/// The state that the pages show and change.
 #[derive(Debug, Clone)]
 struct Pages {
     registry: Registry,
@@ -72,20 +72,20 @@ impl AdminServer {
         Ok(Self { listener, pages, limits: LIMITS })
     }
 
-    /// Lets an operator hold and release the service.
+    /// Enables `POST /hold` and `POST /release`.
     #[must_use]
     pub fn with_hold(mut self, hold: OperatorHold) -> Self {
         self.pages.hold = hold;
         self
     }
 
-    /// The address in use; it contains the actual port if port 0 was configured.
+    /// Returns the bound address, with the actual port if port 0 was configured.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
 
-    /// Serves until `stop`, and then completes the requests in progress.
+    /// Serves until `stop` is cancelled, and then completes the requests in progress.
     pub async fn serve(self, stop: CancellationToken) {
         let Self { listener, pages, limits } = self;
         let connection = |stream, _| serve(stream, pages.clone(), limits, stop.clone());
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_admin_pages_are_served() {
+    async fn livez_readyz_and_metrics_are_served_and_other_requests_get_404_or_405() {
         let (address, stop, ended) = start(LIMITS).await;
         assert!(ask(address, &get("/livez")).await.starts_with("HTTP/1.1 200"));
         let unready = ask(address, &get("/readyz?verbose")).await;
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_operator_holds_and_releases_a_service_that_offers_it() {
+    async fn a_hold_without_the_operator_header_gets_403_and_an_unoffered_hold_404() {
         let hold = OperatorHold::default();
         let (registry, readiness) = (crate::registry("test"), Readiness::default());
         let server = AdminServer::bind(([127, 0, 0, 1], 0).into(), registry, readiness).await.unwrap();
@@ -264,8 +264,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_served_for_a_limited_time() {
-        // The next request's headers would be waited for longer than the test waits.
+    async fn an_admin_connection_is_closed_at_the_end_of_its_lifetime() {
+        // `head` is longer than the test waits, so only `lifetime` can end the connection.
         let limits = Limits { lifetime: Duration::from_millis(200), head: Duration::from_secs(60), connections: 10 };
         let (address, _stop, _) = start(limits).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_limit_the_oldest_connection_makes_room_and_probes_are_answered() {
+    async fn at_the_connection_limit_the_oldest_connection_is_closed_and_probes_get_200() {
         let (address, _stop, _) = start(Limits { connections: 5, ..LIMITS }).await;
         let mut silent = Vec::new();
         for _ in 0..40 {

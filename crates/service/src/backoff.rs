@@ -1,10 +1,11 @@
-//! How long to wait before the next attempt: exponential, capped, with full jitter.
+//! Computes the wait before the next attempt: exponential, capped, with jitter.
 //!
-//! This is a pure state: callers report failures and successes, and it returns a duration; callers do the sleeping.
+//! This module does not sleep: callers report failures and successes, get a duration, and do the sleeping.
 
 use std::time::Duration;
 
-/// Exponential back-off with full jitter: the n-th wait is uniform in `[base / 2, base * 2^n]`, never above `cap`.
+/// Exponential back-off with jitter: after `n` earlier failures, the wait is uniform in `[base / 2, base * 2^n]`, and
+/// never above `cap`.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     base: Duration,
@@ -13,13 +14,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// `base` is the longest first wait, `cap` the longest wait ever.
+    /// Creates a back-off without failures. `base` is the longest first wait, `cap` the longest wait of all.
     #[must_use]
     pub fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap, failures: 0 }
     }
 
-    /// Failures since the last success.
+    /// Returns the number of failures since the last success.
     #[must_use]
     pub fn failures(&self) -> u32 {
         self.failures
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn many_failures_never_overflow() {
+    fn after_many_failures_the_wait_stays_within_the_maximum() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         for _ in 0..10_000 {
             assert!(backoff.next_wait(0.999) <= Duration::from_secs(60));

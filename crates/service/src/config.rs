@@ -1,5 +1,5 @@
-//! The command line and environment of a service: one clap definition, checked as a whole, all problems reported at
-//! once.
+//! The configuration of a service, from its command line and environment: one clap definition, validated as a whole, so
+//! that all problems are reported at once.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -40,32 +40,32 @@ pub struct ServiceArgs {
     pub health: bool,
 }
 
-/// The configuration of one service: how it is parsed, and its checked form.
+/// The options of one service, and their validated form.
 pub trait ServiceConfig: Parser + fmt::Debug {
-    /// Name of the service, as in logs and `build_info`.
+    /// Name of the service in logs and in `build_info`.
     const SERVICE: &'static str;
     /// Default of `ADMIN_LISTEN`.
     const ADMIN_LISTEN: &'static str;
     /// Whether SIGHUP makes the service read files again; otherwise SIGHUP ends the process.
     const RELOADS: bool = false;
-    /// The checked form, which cannot express invalid states.
+    /// The validated configuration, which cannot express invalid states.
     type Settings: Send + 'static;
 
-    /// The flags every service has.
+    /// Returns the options that every service has.
     fn service(&self) -> &ServiceArgs;
 
-    /// Warnings for every start, about options that are only for trials.
+    /// Returns warnings about options that are only for trials. They are logged at every start.
     fn warnings(&self) -> Vec<&'static str> {
         Vec::new()
     }
 
-    /// Checks the whole configuration.
+    /// Validates the whole configuration.
     ///
     /// # Errors
     /// All problems found, not only the first.
     fn validate(&self) -> Result<Self::Settings, Problems>;
 
-    /// The definition of the command line, from which `--help` and docs/configuration.md are generated.
+    /// Returns the definition of the command line, from which `--help` and docs/configuration.md are generated.
     fn definition() -> clap::Command {
         Self::command()
             .mut_arg("admin_listen", |arg| arg.default_value(Self::ADMIN_LISTEN).required(false))
@@ -78,7 +78,7 @@ pub trait ServiceConfig: Parser + fmt::Debug {
     /// [`ServiceConfig::validate`].
     ///
     /// # Errors
-    /// clap's own error, which holds the text for the user.
+    /// clap's error with the text for the user.
     fn parse_with<I, T>(variables: &Variables, arguments: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
@@ -89,7 +89,7 @@ pub trait ServiceConfig: Parser + fmt::Debug {
         Self::from_arg_matches(&matches)
     }
 
-    /// Parses and checks the configuration as the binary does.
+    /// Parses and validates the configuration as the binary does.
     ///
     /// # Errors
     /// [`Unusable::Configuration`] with all problems: values that cannot be parsed, and everything that
@@ -114,7 +114,7 @@ pub trait ServiceConfig: Parser + fmt::Debug {
                 if let Ok(config) = Self::from_arg_matches(&others)
                     && let Err(mut others) = config.validate()
                 {
-                    // An option without its value may look as if it were missing.
+                    // An option with an invalid value has no value here, so `validate` may report it as missing.
                     others.forget(&names);
                     problems.extend(others);
                 }
@@ -124,10 +124,10 @@ pub trait ServiceConfig: Parser + fmt::Debug {
     }
 }
 
-/// Why a service cannot be run as it is configured.
+/// Error for a command line or configuration with which a service cannot run.
 #[derive(Debug)]
 pub enum Unusable {
-    /// The command line is not one of this service, or asks for help.
+    /// The command line cannot be parsed, or requests help or the version.
     CommandLine(clap::Error),
     /// All problems of the configuration.
     Configuration(Problems),
@@ -137,7 +137,7 @@ pub enum Unusable {
 mod tests {
     use super::*;
 
-    /// A service with two options that depend on each other.
+    /// A service with one optional and two required options.
     #[derive(Debug, Parser)]
     struct Config {
         #[arg(long, env = "SURELY_NOT_SET_SIZE", default_value = "1")]

@@ -1,16 +1,17 @@
-//! If too many records would become dead letters, the records are probably not the cause: after a bad deployment or a
-//! wrong setting, a service holds, so that its topic does not drain into the dead letters.
+//! Limits the share of records that may become dead letters. If too many would, the records are probably not the cause,
+//! but a bad deployment or a wrong setting. The service then holds, so that its topic does not drain into the dead
+//! letters.
 //!
-//! The limit counts for each source and code, so that one source, or one kind of mistake, holds nothing else.
+//! The limit applies per source and code, so that one source or one kind of mistake does not hold other records.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 
-/// How many recent records of a source count.
+/// Number of recent records of a source that count.
 const WINDOW: usize = 1000;
 
-/// Fewer dead letters than this never exceed the limit.
+/// Minimum number of dead letters that can exceed the limit.
 const AT_LEAST: usize = 200;
 
 /// The share of a source's recent records that may become dead letters with one code; `off` for no limit.
@@ -45,7 +46,7 @@ impl fmt::Display for DeadLetterLimit {
     }
 }
 
-/// The outcomes of each source's last records.
+/// The most recent outcomes of each source's records.
 #[derive(Debug, Clone)]
 pub struct RecentOutcomes {
     limit: DeadLetterLimit,
@@ -53,22 +54,22 @@ pub struct RecentOutcomes {
     sources: Vec<(String, Window)>,
 }
 
-/// The last records of one source.
+/// The outcomes of one source's most recent records.
 #[derive(Debug, Clone, Default)]
 struct Window {
-    /// Oldest first; the code of a dead letter, `None` for other outcomes.
+    /// The code of each dead letter, and `None` for each other outcome; oldest first.
     outcomes: VecDeque<Option<&'static str>>,
 }
 
 impl RecentOutcomes {
-    /// Creates an empty window for each source.
+    /// Starts without any outcomes.
     #[must_use]
     pub fn new(limit: DeadLetterLimit) -> Self {
         Self { limit, sources: Vec::new() }
     }
 
-    /// Whether these dead letters of one source with one code, on top of its last outcomes, would exceed the limit.
-    /// They are compared with the other records of the source. Dead letters with other codes do not count.
+    /// Whether `dead_letters` further dead letters of this source with this code would exceed the limit. Their share is
+    /// computed over the source's recent records, without the dead letters with other codes.
     #[must_use]
     pub fn would_exceed(&self, source: &str, code: &'static str, dead_letters: usize) -> bool {
         let Some(percent) = self.limit.0 else { return false };
@@ -78,12 +79,12 @@ impl RecentOutcomes {
         dead >= AT_LEAST && dead * 100 > usize::from(percent) * (good + dead)
     }
 
-    /// Notes records of a source that did not become dead letters.
+    /// Adds records of a source that did not become dead letters.
     pub fn note_good(&mut self, source: &str, records: usize) {
         self.window(source).note(None, records);
     }
 
-    /// Notes dead letters of a source.
+    /// Adds dead letters of a source.
     pub fn note_dead(&mut self, source: &str, code: &'static str, dead_letters: usize) {
         self.window(source).note(Some(code), dead_letters);
     }
@@ -98,8 +99,8 @@ impl RecentOutcomes {
 }
 
 impl Window {
-    /// Counts the records that did not become dead letters and those with this code, without the oldest that `new`
-    /// records push out.
+    /// Counts the records that did not become dead letters and the dead letters with this code, without the oldest
+    /// outcomes, which `new` further records would push out.
     fn counts(&self, code: &str, new: usize) -> (usize, usize) {
         let leaving = (self.outcomes.len() + new).saturating_sub(WINDOW).min(self.outcomes.len());
         self.outcomes.iter().skip(leaving).fold((0, 0), |(good, dead), outcome| match outcome {
@@ -122,7 +123,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// One source and one code, as in most deployments.
+    /// Recent outcomes with only one source and one code, as in most deployments.
     struct One(RecentOutcomes);
 
     impl One {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_dead_letters_never_exceed_the_limit_but_half_of_many_records_do() {
+    fn only_200_or_more_dead_letters_in_over_half_of_the_records_exceed_the_limit() {
         let mut recent = One::new("50%");
         assert!(!recent.would_exceed(199));
         assert!(recent.would_exceed(200), "all of the first 200");
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_thousand_records_count() {
+    fn only_the_last_thousand_records_of_a_source_count() {
         let mut recent = One::new("50%");
         recent.note(0, 1000);
         recent.note(600, 0);
@@ -171,7 +172,7 @@ mod tests {
         assert!(recent.would_exceed("shop", "not_json", 1));
         assert!(!recent.would_exceed("shop", "bad_timestamp", 199), "another code of the same source");
         assert!(!recent.would_exceed("app", "not_json", 199), "another source");
-        // A flood of one code must not make room for another.
+        // Many dead letters with one code must not raise the limit for another code.
         recent.note_good("shop", 100);
         recent.note_dead("shop", "bad_timestamp", 199);
         assert!(recent.would_exceed("shop", "bad_timestamp", 1), "200 dead letters and 100 others");
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_a_percentage_or_off() {
+    fn the_dead_letter_limit_is_a_percentage_or_off() {
         assert!(!One::new("off").would_exceed(1_000_000));
         assert!(!One::new("100%").would_exceed(1000));
         assert!(One::new("0%").would_exceed(200));

@@ -1,16 +1,16 @@
-//! `--health`: asks a running service whether it is ready. Images without a shell use it as their health check.
+//! `--health`: checks whether the running service is ready. Images without a shell use this as their health check.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long the service may take to respond.
+/// Time limit for the connection and for each read.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Only the status line and the reason are of interest.
+/// Maximum number of bytes that are read from a response. Only the status line and the reason are needed.
 const LONGEST_RESPONSE: u64 = 16 * 1024;
 
-/// Why a service does not count as ready.
+/// Error for a service that does not count as ready.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HealthError {
     /// The admin server cannot be reached.
@@ -21,7 +21,7 @@ pub(crate) enum HealthError {
     NotReady(String),
 }
 
-/// Asks the `/readyz` of the service that listens on this admin address.
+/// Requests `/readyz` from the service whose admin server listens on this address.
 pub(crate) fn ask(listens: SocketAddr) -> Result<(), HealthError> {
     let address = reachable(listens);
     let response = get(address).map_err(|source| HealthError::NoResponse { address, source })?;
@@ -31,7 +31,7 @@ pub(crate) fn ask(listens: SocketAddr) -> Result<(), HealthError> {
     }
 }
 
-/// A service that listens on every address is asked on this machine.
+/// Returns the address for the request: loopback, if the service listens on every address.
 fn reachable(listens: SocketAddr) -> SocketAddr {
     let ip = match listens.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -50,7 +50,7 @@ fn get(address: SocketAddr) -> std::io::Result<String> {
     Ok(response)
 }
 
-/// The reason, which is the last line of the body.
+/// Returns the last line of the body, which contains the reason.
 fn last_line(response: &str) -> &str {
     response.trim_end().rsplit('\n').next().map_or("an empty response", str::trim)
 }
@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that gives one response.
+    /// Starts a server that sends one response.
     fn responding(response: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -76,25 +76,25 @@ mod tests {
     }
 
     #[test]
-    fn a_ready_service_is_healthy() {
+    fn the_health_check_of_a_ready_service_succeeds() {
         ask(responding("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n")).unwrap();
     }
 
     #[test]
-    fn a_service_that_is_not_ready_is_unhealthy_and_gives_the_reason() {
+    fn the_health_check_of_an_unready_service_fails_with_its_reason() {
         let address = responding("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 9\r\n\r\nstarting\n");
         assert_eq!(ask(address).unwrap_err().to_string(), "not ready: starting");
     }
 
     #[test]
-    fn a_service_that_does_not_run_is_unhealthy() {
+    fn the_health_check_fails_if_no_service_listens_on_the_address() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = ask(free).unwrap_err().to_string();
         assert!(error.contains(&free.to_string()) && error.contains("ADMIN_LISTEN"), "{error}");
     }
 
     #[test]
-    fn a_service_that_listens_on_every_address_is_probed_on_loopback() {
+    fn the_health_check_of_a_service_that_listens_on_every_address_uses_loopback() {
         let reached = |listens: &str| reachable(listens.parse().unwrap()).to_string();
         assert_eq!(reached("0.0.0.0:9464"), "127.0.0.1:9464");
         assert_eq!(reached("[::]:9464"), "[::1]:9464");

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The header that a request to hold or release must have. A web page cannot send it to another host, so that no page that
-/// an operator looks at can hold a service.
+/// Header that a request to hold or release must have. A web page cannot send this header to another host, so no page
+/// in an operator's browser can hold a service.
 pub const OPERATOR_HEADER: &str = "x-customerio-aep-operator";
 
-/// Whether an operator holds the work of this service. Cheap to clone. A new process is not held.
+/// Shared state of an operator's hold on this service. Cheap to clone. After a restart, the service is not held.
 #[derive(Debug, Clone, Default)]
 pub struct OperatorHold(Arc<Flags>);
 
@@ -18,7 +18,7 @@ struct Flags {
 }
 
 impl OperatorHold {
-    /// The service can be held from now on.
+    /// Declares that this service can be held.
     pub fn offer(&self) {
         self.0.is_offered.store(true, Ordering::Relaxed);
     }
@@ -29,7 +29,7 @@ impl OperatorHold {
         self.0.is_held.load(Ordering::Relaxed)
     }
 
-    /// Holds or releases the service; `false` if it cannot be held.
+    /// Holds or releases the service; returns false if the service cannot be held.
     pub fn set(&self, held: bool) -> bool {
         let is_offered = self.0.is_offered.load(Ordering::Relaxed);
         if is_offered && self.0.is_held.swap(held, Ordering::Relaxed) != held {
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_is_held_only_if_it_offers_that() {
+    fn a_service_can_be_held_only_after_it_offers_a_hold() {
         let hold = OperatorHold::default();
         assert!(!hold.set(true) && !hold.is_held());
         hold.offer();

@@ -1,8 +1,8 @@
-//! Provides what every service of the pipeline needs: command line and environment, logs, metrics endpoint, readiness,
-//! start and stop.
+//! Provides the parts that every service of the pipeline needs: command line and environment, logs, metrics endpoint,
+//! readiness, start and stop.
 //!
 //! This crate, `settings` and the `main.rs` files are the only places that use argv, the environment, signals and exit
-//! codes. It does not know Kafka, Customer.io or Experience Platform.
+//! codes. This crate does not know Kafka, Customer.io or Experience Platform.
 
 mod admin;
 mod backoff;
@@ -39,7 +39,7 @@ pub use waiting::{Activity, Ready, Reason, Request, Trouble, Waiting};
 /// The version of this build, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit of this build, if `BUILD_COMMIT` was set when it was compiled, as the Dockerfile does.
+/// The commit of this build, or `unknown` if `BUILD_COMMIT` was not set at compile time. The Dockerfile sets it.
 pub const COMMIT: &str = match option_env!("BUILD_COMMIT") {
     Some(commit) => commit,
     None => "unknown",

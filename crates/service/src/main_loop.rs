@@ -1,4 +1,5 @@
-//! From `main()` to the exit code: parse, check, log, serve the admin endpoints, run until a signal.
+//! Runs a service from `main()` to its exit code: parses and validates the configuration, starts logging and the admin
+//! server, and runs the service until a signal.
 
 use std::future::Future;
 use std::io::Write;
@@ -12,16 +13,16 @@ use settings::{Reload, Variables};
 
 use crate::{AdminServer, OperatorHold, Readiness, ServiceConfig, TaskError, Tasks, Unusable, init_logs, registry};
 
-/// What a service gets in addition to its settings.
+/// Values that a service gets in addition to its settings.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Where it registers its metrics.
+    /// Registry for the service's metrics.
     pub registry: Registry,
     /// The state that `/readyz` reports.
     pub readiness: Readiness,
     /// Cancelled when the service is to stop.
     pub stop: CancellationToken,
-    /// Notifies the service that it must read its files again.
+    /// Requests to read the service's files again.
     pub reload: Reload,
     /// The maximum time for a clean stop.
     pub shutdown_timeout: Duration,
@@ -30,7 +31,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context with a registry of its own, for a service that runs inside another process.
+    /// Creates a context with a new metrics registry, also for a service that runs inside another process.
     #[must_use]
     pub fn new(service: &str, stop: CancellationToken, shutdown_timeout: Duration) -> Self {
         let (readiness, reload, hold) = (Readiness::default(), Reload::default(), OperatorHold::default());
@@ -47,7 +48,7 @@ where
     R: Future<Output = Result<(), TaskError>> + Send + 'static,
 {
     let variables = Variables::of_process();
-    // The running service has checked its configuration; a file may have become invalid since.
+    // Does not validate: the running service has done so, and a file may have become invalid since.
     if let Ok(config) = C::parse_with(&variables, std::env::args_os())
         && config.service().health
     {
@@ -119,7 +120,7 @@ where
     let admin =
         AdminServer::bind(config.service().admin_listen, context.registry.clone(), context.readiness.clone()).await?;
     let admin = admin.with_hold(context.hold.clone());
-    // The admin server ends after the work, so that the drain is visible.
+    // The admin server ends after the service, so that clients can observe the drain.
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(admin_stop.clone()));
     let mut tasks = Tasks::new(stop);
@@ -135,7 +136,7 @@ where
 /// Cancels `stop` at the first SIGTERM or SIGINT; the second one ends the process at once with code 1.
 ///
 /// # Errors
-/// If the signals cannot be listened to.
+/// If the signal handlers cannot be installed.
 pub fn shutdown_on_signal(stop: CancellationToken) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -158,7 +159,8 @@ pub fn shutdown_on_signal(stop: CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Prints a message before logging is set up. If standard error is closed, only the exit code shows the error.
+/// Prints a message to standard error before logging is set up. If standard error is closed, only the exit code shows
+/// the error.
 fn say(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }

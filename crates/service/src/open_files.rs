@@ -1,9 +1,9 @@
-//! Limits how many files, and so connections, the process may have open.
+//! Raises the limit on open files, which also limits the connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files so that `wanted` may be open at once, as far as the hard limit allows; returns
-/// the limit. Many systems start processes with a soft limit of 1024, for compatibility with old programs.
+/// Raises the soft limit on open files to at least `wanted`, as far as the hard limit allows, and returns the resulting
+/// limit. Many systems start processes with a soft limit of 1024, for compatibility with old programs.
 #[must_use]
 pub fn allow_open_files(wanted: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_never_lowered_and_never_above_the_hard_limit() {
+    fn the_open_files_limit_is_never_lowered_or_raised_above_the_hard_limit() {
         let before = getrlimit(Resource::Nofile);
         assert!(allow_open_files(1) >= 1);
         assert_eq!(getrlimit(Resource::Nofile).current, before.current);

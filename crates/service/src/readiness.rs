@@ -1,8 +1,8 @@
-//! Whether the service can do its work now, as `/readyz` reports it.
+//! The readiness of a service, which `/readyz` reports.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Shared readiness of one service: ready, or not ready with the reason. Cheap to clone; starts not ready.
+/// Shared readiness of one service: ready, or not ready with a reason. Cheap to clone. A service starts as not ready.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     state: Arc<Mutex<State>>,
@@ -22,22 +22,22 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// From now on the service can do its work.
+    /// Marks the service as ready, unless a dependency fails.
     pub fn set_ready(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reason = None;
     }
 
-    /// The service is not ready from now on; `/readyz` shows the `reason`.
+    /// Marks the service as not ready; `/readyz` shows the `reason`.
     pub fn set_unready(&self, reason: &'static str) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reason = Some(reason);
     }
 
-    /// Sets whether a dependency fails; the other reasons for readiness do not change.
+    /// Sets whether a dependency has failed for too long. The state that the service itself has set does not change.
     pub(crate) fn set_waiting(&self, waiting: bool) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting = waiting;
     }
 
-    /// Why the service is not ready; `None` when it is.
+    /// Returns the reason why the service is not ready; `None` if it is ready.
     #[must_use]
     pub fn unready_reason(&self) -> Option<&'static str> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! SIGHUP makes the service read its files again; the results are counted.
+//! Requests a reload of the service's files at each SIGHUP, and counts the results.
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 use settings::Reload;
@@ -6,10 +6,10 @@ use settings::watched::OnReload;
 
 use crate::Registrar;
 
-/// Creates a handle whose requests come from SIGHUP, which from now on does not end the process.
+/// Creates a [`Reload`] whose requests come from SIGHUP. After this call, SIGHUP does not end the process.
 ///
 /// # Errors
-/// If the signal cannot be listened to.
+/// If the signal handler cannot be installed.
 pub(crate) fn on_hang_up() -> std::io::Result<Reload> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -17,14 +17,14 @@ pub(crate) fn on_hang_up() -> std::io::Result<Reload> {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
             tracing::info!("SIGHUP: reading files again");
-            // While the service stops, the receivers may be gone.
+            // Works without receivers too: they are dropped while the service stops.
             sender.send_replace(());
         }
     });
     Ok(reload)
 }
 
-/// Counts how files were read again.
+/// Metrics about reloads of files.
 #[derive(Debug)]
 pub struct ReloadMetrics {
     reloads: IntCounterVec,
@@ -35,7 +35,7 @@ impl ReloadMetrics {
     /// Registers `customerio_{service}_reloads_total` and `customerio_{service}_reload_broken`.
     ///
     /// # Errors
-    /// If they are registered already.
+    /// If one of these names is already registered.
     pub fn register(registry: &Registry, service: &str) -> Result<Self, prometheus::Error> {
         let new = Registrar::new(registry);
         let reloads = new.counters(

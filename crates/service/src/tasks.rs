@@ -10,17 +10,12 @@ use tokio_util::sync::CancellationToken;
 /// The error with which a task ended.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why the tasks did not end cleanly.
+/// Error of [`Tasks::join`].
 #[derive(Debug, thiserror::Error)]
 pub enum TasksError {
     /// A task returned an error.
     #[error("{task} failed: {}", chain(.source.as_ref()))]
-    Failed {
-        /// Name of the task.
-        task: &'static str,
-        /// Its error.
-        source: TaskError,
-    },
+    Failed { task: &'static str, source: TaskError },
     /// A task returned without a stop request.
     #[error("{0} ended without a stop request; this is a defect, please report it")]
     Ended(&'static str),
@@ -32,14 +27,14 @@ pub enum TasksError {
         "{running} task(s) still running {timeout:?} after the stop was asked for; raise SHUTDOWN_TIMEOUT if this was a busy moment"
     )]
     Timeout {
-        /// The number of tasks that had not ended.
+        /// Number of tasks that had not ended.
         running: usize,
-        /// The time that they had.
+        /// Time that the tasks had to end after the stop request.
         timeout: Duration,
     },
 }
 
-/// An error and its causes in one line.
+/// Formats an error and its causes as one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -59,13 +54,13 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// `stop` is cancelled by the caller to request a stop, and by [`Tasks::join`] when a task fails.
+    /// Starts without tasks. The caller cancels `stop` to request a stop; [`Tasks::join`] cancels it when a task fails.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
         Self { set: JoinSet::new(), stop }
     }
 
-    /// Starts an async task. It must end soon after the stop token is cancelled, and not before.
+    /// Starts an async task. The task must end soon after the stop token is cancelled, and not before.
     pub fn spawn<F, E>(&mut self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -97,10 +92,10 @@ impl Tasks {
         });
     }
 
-    /// Waits for the stop, then for all tasks, at most `timeout` from the stop on.
+    /// Waits for the stop request, and then at most `timeout` until all tasks have ended.
     ///
     /// # Errors
-    /// The first failure: it stops the other tasks too.
+    /// The first failure of a task, which also stops the other tasks; or [`TasksError::Timeout`].
     pub async fn join(mut self, timeout: Duration) -> Result<(), TasksError> {
         let mut first_error = None;
         while !self.stop.is_cancelled() && !self.set.is_empty() {
@@ -144,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_fails_stops_the_others_and_is_named() {
+    async fn a_failed_task_stops_the_service_and_the_error_contains_the_task_name() {
         let stop = CancellationToken::new();
         let mut tasks = Tasks::new(stop.clone());
         tasks.spawn("steady", until(stop.clone()));
@@ -155,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_or_ends_early_stops_the_service() {
+    async fn a_task_that_panics_or_ends_before_the_stop_is_an_error() {
         let mut tasks = Tasks::new(CancellationToken::new());
         tasks.spawn_thread("worker", || -> Result<(), TaskError> { panic!("on purpose") });
         assert!(matches!(tasks.join(Duration::from_secs(5)).await, Err(TasksError::Panicked("worker"))));
@@ -166,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stop_lets_all_tasks_end_and_a_slow_one_is_reported() {
+    async fn a_task_that_does_not_end_in_time_after_the_stop_is_an_error() {
         let stop = CancellationToken::new();
         let mut tasks = Tasks::new(stop.clone());
         tasks.spawn("steady", until(stop.clone()));

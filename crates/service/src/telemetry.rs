@@ -20,7 +20,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The log level: a level, or `target=level` pairs.
+/// A log level, or `target=level` pairs.
 #[derive(Clone)]
 pub struct LogLevel(Targets);
 
@@ -39,7 +39,7 @@ impl FromStr for LogLevel {
     }
 }
 
-/// Starts logging to standard error, panics included. A second call in one process changes nothing.
+/// Starts logging to standard error, and logs panics. A second call in one process does not change the format or level.
 pub fn init_logs(format: LogFormat, level: &LogLevel) {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -58,7 +58,7 @@ pub fn init_logs(format: LogFormat, level: &LogLevel) {
 }
 
 /// Returns the message of a panic if it is a constant of the program. A message that was built at run time may contain
-/// a part of the data (slicing a text within a character quotes that text), and payloads must not be logged.
+/// payload data, which must not be logged: slicing a text within a character, for example, quotes that text.
 fn panic_message(payload: &(dyn std::any::Any + Send)) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("(not shown: it may hold data)")
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::{Readiness, ReloadMetrics, Waiting};
 
-    /// The metrics that this crate gives to the services, with their values replaced: those of the process vary.
+    /// Pins the metrics that this crate adds to every service. Values are replaced, because those of the process vary.
     #[test]
     fn the_exposition_is_pinned() {
         let registry = registry("transformer");
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_shows_no_data() {
+    fn a_panic_message_that_was_built_at_run_time_is_not_shown() {
         assert_eq!(panic_message(&"a constant"), "a constant");
         let quoted = format!("byte index 1 is not a char boundary; it is inside 'ä' of `{}`", "jo@example.com");
         assert!(!panic_message(&quoted).contains("jo@"));

@@ -1,8 +1,10 @@
-//! Reports what a service waits for: in the log, in `customerio_{service}_waiting{reason}`, and in `/readyz`.
+//! Reports failures of the external systems that a service waits for: in the log, in
+//! `customerio_{service}_waiting{reason}`, and in `/readyz`.
 //!
-//! An [`Activity`] is one kind of work that depends on something outside, such as "asking the brokers" or "sending to Platform".
-//! The code that does the work reports each success and failure. When the activity keeps failing, or a request gets no answer,
-//! one line is logged, then one line a minute, and one line at the end. The pure [`episode`] module decides when.
+//! An [`Activity`] is one kind of work that depends on an external system, such as "asking the brokers" or "sending to
+//! Platform". The code that does the work reports each success and failure. When the activity keeps failing, or a
+//! request gets no response, one line is logged, then one every minute, and one at the end. The pure [`episode`] module
+//! decides when to log.
 
 mod episode;
 
@@ -17,43 +19,43 @@ use tokio_util::sync::CancellationToken;
 use crate::{Readiness, Registrar};
 use episode::{Episode, Line};
 
-/// How often the activities are checked.
+/// Interval between two checks of the activities.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// A request that has no answer after this time counts as failed.
+/// A request without a response after this time counts as failed.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
-/// How long work that readiness depends on may fail before the service is not ready.
+/// If an activity that readiness depends on fails for this time, the service is not ready.
 const UNREADY_AFTER: Duration = Duration::from_secs(15);
 
-/// Why the service waits for something outside.
+/// Reason why a service waits, usually for an external system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// It cannot be reached, or it responds that it cannot work now.
+    /// The external system cannot be reached, or responds that it is not available now.
     Unavailable,
-    /// It asks for fewer requests.
+    /// The external system throttles requests.
     Throttled,
-    /// It does not respond in time.
+    /// The external system does not respond in time.
     Timeout,
-    /// Its name cannot be resolved.
+    /// A host name cannot be resolved.
     Dns,
-    /// No secure connection can be made.
+    /// No TLS connection can be established.
     Tls,
-    /// It does not accept our credentials.
+    /// The external system does not accept the credentials.
     Unauthenticated,
-    /// It does not allow what we request.
+    /// The credentials do not permit the request.
     Unauthorized,
     /// The requested object does not exist.
     Missing,
-    /// Its response does not have the documented form.
+    /// A response does not have the documented form.
     UnexpectedAnswer,
     /// A transaction of another process is open.
     OpenTransaction,
     /// The buffer is full: records arrive faster than they are processed.
     BufferFull,
-    /// The clocks of this machine and of another one differ.
+    /// The clocks of this machine and of another machine differ.
     Clock,
-    /// A configured time has not come yet.
+    /// The time before which the service must not work has not passed yet.
     NotBefore,
 }
 
@@ -75,7 +77,7 @@ impl Reason {
         Self::NotBefore,
     ];
 
-    /// The value of the metric's label.
+    /// Returns the value of the metric label `reason`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -95,7 +97,7 @@ impl Reason {
         }
     }
 
-    /// Whether a person must change something, because it does not pass by itself.
+    /// Whether a person must change something, because the failure does not end by itself.
     #[must_use]
     pub fn is_permanent(self) -> bool {
         matches!(self, Self::Unauthenticated | Self::Unauthorized | Self::Missing)
@@ -108,29 +110,28 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why work failed, and what an operator can do about it.
+/// A failure of an activity, with a remedy for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// The reason.
     pub reason: Reason,
-    /// What happened, as a text without secrets and personal data.
+    /// Description of the failure, without secrets and personal data.
     pub cause: String,
-    /// What to do about it.
+    /// Advice that tells the operator how to end the failure.
     pub remedy: &'static str,
 }
 
-/// Whether `/readyz` depends on an activity.
+/// The effect of a failing activity on `/readyz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ready {
     /// The service is not ready while the activity fails.
     Depends,
-    /// The service is not ready while the activity fails for a reason that does not pass by itself.
+    /// The service is not ready while the activity fails for a reason that [is permanent](Reason::is_permanent).
     DependsIfPermanent,
-    /// The service stays ready: another instance could not do the work either.
+    /// The service stays ready, because another instance could not do the work either.
     Stays,
 }
 
-/// One kind of work that depends on something outside. Cheap to clone; all clones are the same activity.
+/// One kind of work that depends on an external system. Cheap to clone; all clones are the same activity.
 #[derive(Clone)]
 pub struct Activity(Arc<Inner>);
 
@@ -143,9 +144,9 @@ impl fmt::Debug for Activity {
 struct Inner {
     name: String,
     ready: Ready,
-    /// What to do if no response arrives.
+    /// Remedy if no response arrives.
     unanswered: &'static str,
-    /// Avoids the lock for a success.
+    /// Whether an episode exists; if not, a success needs no lock.
     fails: AtomicBool,
     next_request: AtomicU64,
     state: Mutex<State>,
@@ -175,7 +176,8 @@ impl Activity {
         self.0.fails.store(true, Ordering::Relaxed);
     }
 
-    /// Reports a failure that may only be a consequence of an earlier one. While the earlier one lasts, its cause is shown.
+    /// Reports a failure that may only be a consequence of an earlier failure. While the earlier failure lasts, its
+    /// cause is reported instead.
     pub fn failed_in_consequence(&self, trouble: Trouble) {
         let mut state = self.state();
         let earlier = state.episode.as_ref().and_then(|episode| episode.current().cloned());
@@ -191,8 +193,8 @@ impl Activity {
         }
     }
 
-    /// Starts a request. It counts as failed if it has no response for five seconds. Dropping the returned value ends
-    /// it.
+    /// Starts a request, which counts as failed if it has no response for five seconds. Dropping the returned value
+    /// ends the request.
     #[must_use = "if it is dropped at once, the request ends at once"]
     pub fn request(&self) -> Request {
         let number = self.0.next_request.fetch_add(1, Ordering::Relaxed);
@@ -200,13 +202,13 @@ impl Activity {
         Request { activity: self.clone(), number }
     }
 
-    /// Whether it fails now.
+    /// Whether the activity fails now.
     #[must_use]
     pub fn fails(&self) -> bool {
         self.state().episode.as_ref().is_some_and(|episode| episode.current().is_some())
     }
 
-    /// Whether it fails for a reason that does not pass by itself.
+    /// Whether the activity fails for a reason that [is permanent](Reason::is_permanent).
     #[must_use]
     pub fn fails_permanently(&self) -> bool {
         self.state().episode.as_ref().is_some_and(Episode::is_permanent)
@@ -216,7 +218,7 @@ impl Activity {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the line to log now.
+    /// Updates the state, and returns the line to log now, if any.
     fn look(&self, now: Instant) -> Option<Line> {
         let mut state = self.state();
         let overdue = state.requests.iter().map(|(_, since)| now.saturating_duration_since(*since)).max();
@@ -236,7 +238,7 @@ impl Activity {
         line
     }
 
-    /// The reason of the last reported failure, while it lasts.
+    /// Returns the reason of the last reported failure, while the failure lasts.
     fn reported(&self) -> Option<Reason> {
         self.state().episode.as_ref().and_then(Episode::reported)
     }
@@ -252,7 +254,7 @@ impl Activity {
     }
 }
 
-/// A request without a response so far.
+/// A request that has no response so far. Dropping it ends the request.
 #[derive(Debug)]
 pub struct Request {
     activity: Activity,
@@ -291,7 +293,7 @@ impl Waiting {
         Ok(Self { activities: Arc::default(), gauge, readiness: readiness.clone() })
     }
 
-    /// Checks the activities twice per second until `stop`.
+    /// Checks the activities twice per second until `stop` is cancelled.
     pub async fn watch(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             self.look(Instant::now());
@@ -302,7 +304,7 @@ impl Waiting {
         }
     }
 
-    /// Creates an activity. `name` completes the sentence "… does not succeed"; `unanswered` says what to do if no
+    /// Creates an activity. `name` completes the sentence "… does not succeed"; `unanswered` is the remedy if no
     /// response arrives.
     pub fn activity(&self, name: impl Into<String>, ready: Ready, unanswered: &'static str) -> Activity {
         let activity = Activity(Arc::new(Inner {
@@ -389,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gauge_is_1_from_the_first_report_until_the_end() {
+    fn the_gauge_is_1_from_the_report_of_a_failure_until_its_end() {
         let (waiting, _) = waiting();
         let sending = waiting.activity("sending", Ready::Stays, "wait");
         let start = Instant::now();
@@ -422,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn readiness_follows_only_the_activities_that_it_depends_on_and_recovers_by_itself() {
+    fn a_failing_activity_affects_readiness_only_if_readiness_depends_on_it() {
         let (waiting, readiness) = waiting();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -446,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_failure_does_not_affect_readiness_if_only_permanent_ones_count() {
+    fn with_depends_if_permanent_a_temporary_failure_does_not_affect_readiness() {
         for (reason, is_ready) in [(Reason::Unavailable, true), (Reason::Unauthorized, false)] {
             let (waiting, readiness) = waiting();
             let writing = waiting.activity("writing", Ready::DependsIfPermanent, "wait");

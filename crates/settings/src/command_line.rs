@@ -1,4 +1,4 @@
-//! Parses command lines together with the variables, with errors that name the option and never its value.
+//! Parses command lines together with the variables. Errors contain the option but never its value.
 
 use std::ffi::OsString;
 
@@ -9,22 +9,23 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::variables::Variables;
 
-/// The text in a message where clap puts the value.
+/// Placeholder that messages show in place of a value.
 const NOT_SHOWN: &str = "(not shown)";
 
-/// Who reports options that are required and missing.
+/// Selects who reports required options that are not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Required {
-    /// This function, as errors of the command line.
+    /// [`parse`] reports them as errors of the command line.
     Here,
-    /// The caller, together with the other problems of the configuration. The parsed options may lack them.
+    /// The caller reports them with the other problems of the configuration. The matches that [`parse`] returns may
+    /// lack them.
     Later,
 }
 
-/// Why a command line is not accepted.
+/// Error for a command line that cannot be parsed.
 #[derive(Debug)]
 pub struct Refused {
-    /// clap's own error, with the text for the user and without any value. It names every invalid value.
+    /// clap's error with the text for the user. It reports every invalid value by its option and contains no value.
     pub error: clap::Error,
     /// The invalid values; `None` if the error is of another kind, such as an unknown option or a request for help.
     pub invalid: Option<Box<InvalidValues>>,
@@ -33,11 +34,11 @@ pub struct Refused {
 /// Options whose values cannot be parsed.
 #[derive(Debug)]
 pub struct InvalidValues {
-    /// What is wrong, one text for each option, without the value.
+    /// One message for each invalid option, without the value.
     pub problems: Vec<String>,
-    /// Flags and variables of these options.
+    /// Flags and variables of the invalid options.
     pub names: Vec<String>,
-    /// The command line without them, so that it can be checked as well.
+    /// The parsed values of the other options, so that the caller can check these too.
     pub others: ArgMatches,
 }
 
@@ -47,10 +48,11 @@ impl From<Refused> for clap::Error {
     }
 }
 
-/// Parses arguments; options without a flag get their values from the variables. Every binary parses with this function.
+/// Parses arguments; an option that no flag sets gets its value from the variables. Every binary parses with this
+/// function.
 ///
 /// # Errors
-/// All invalid values at once, of the options of the command that the arguments select.
+/// [`Refused`] with all invalid values of the selected command's options at once.
 pub fn parse(
     command: &Command,
     variables: &Variables,
@@ -65,7 +67,8 @@ pub fn parse(
     lenient.try_get_matches_from(arguments).map_err(|first| refused(command, variables, arguments, required, first))
 }
 
-/// clap stops at the first invalid value; this parses each option separately, and accepts any value for the others.
+/// Builds the error with all invalid values. clap stops at the first one, so this function parses once for each option
+/// and accepts any value for the other options.
 fn refused(
     command: &Command,
     variables: &Variables,
@@ -96,7 +99,7 @@ fn refused(
         }
     }
     let is_wrong = |arg: &Arg| wrong.iter().any(|wrong| wrong.get_id() == arg.get_id());
-    // As they are defined, without the values of their variables.
+    // The invalid options get no value: not from a file here, and not from the environment below.
     let others = variables.apply_to(command.clone(), &|arg| !is_wrong(arg));
     let others = each_argument(others, &|arg| {
         let arg = if is_wrong(&arg) { arg.env(None::<&str>) } else { arg };
@@ -107,7 +110,7 @@ fn refused(
     };
     let mut texts = problems.clone();
     let strict = each_argument(applied, &with_any_value);
-    // Missing options are reported with the invalid values, even if the caller reports them otherwise.
+    // Missing options are reported together with the invalid values, even with `Required::Later`.
     if let Err(error) = strict.try_get_matches_from(arguments)
         && (required == Required::Here || error.kind() == ErrorKind::MissingRequiredArgument)
     {
@@ -140,14 +143,14 @@ fn with_any_value(arg: Arg) -> Arg {
     if arg.get_action().takes_values() { arg.value_parser(OsStringValueParser::new()) } else { arg }
 }
 
-/// The arguments that were given a value, of the command that is selected and of the commands above it.
+/// Returns the options of the selected command, and of the commands above it, that have a value.
 fn selected(applied: &Command, variables: &Variables, arguments: &[OsString]) -> Vec<Arg> {
     let loose = each_argument(applied.clone(), &|arg| with_any_value(arg.required(false)));
     let matches = loose.try_get_matches_from(arguments).ok();
     let (mut command, mut matches, mut found) = (Some(applied), matches.as_ref(), Vec::new());
     while let Some(current) = command {
         let was_given = |arg: &&Arg| match matches.map(|matches| matches.value_source(arg.get_id().as_str())) {
-            // It is not known.
+            // Parsing failed, so the source of the value is not known.
             None => true,
             Some(None) => false,
             // A value from a file is set as the default.
@@ -162,7 +165,7 @@ fn selected(applied: &Command, variables: &Variables, arguments: &[OsString]) ->
     found
 }
 
-/// The arguments without these options and their values.
+/// Returns the arguments without the options in `wrong` and without their values.
 fn without_options(arguments: &[OsString], wrong: &[Arg]) -> Vec<OsString> {
     let (mut kept, mut arguments) = (Vec::new(), arguments.iter());
     while let Some(argument) = arguments.next() {
@@ -181,7 +184,7 @@ fn without_options(arguments: &[OsString], wrong: &[Arg]) -> Vec<OsString> {
     kept
 }
 
-/// The text of an error, without the hints that follow.
+/// Returns the text of an error, without the usage and the hint that follow it.
 fn without_usage(error: &clap::Error) -> String {
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
@@ -189,10 +192,10 @@ fn without_usage(error: &clap::Error) -> String {
     text[..end].trim_end().to_owned()
 }
 
-/// Returns clap's error without the values that it quotes, and with the variables of the options that it names.
+/// Returns clap's error without the values that it quotes, and with the variables of the options that it mentions.
 fn without_values(command: &Command, mut error: clap::Error) -> clap::Error {
     let mut command = command.clone();
-    // Only then is an option printed as clap prints it.
+    // Only a built command prints an option in the form that clap's errors contain.
     command.build();
     let command = &command;
     for kind in [ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
@@ -210,14 +213,14 @@ fn without_values(command: &Command, mut error: clap::Error) -> clap::Error {
     if let Some(named) = named {
         error.insert(ContextKind::InvalidArg, named);
     }
-    // These tips repeat the user's input.
+    // The tips of clap repeat the user's input.
     error.remove(ContextKind::Suggested);
     error.remove(ContextKind::TrailingArg);
     error
 }
 
-/// Returns an option for a message, with its variable. A text that is not an option and does not look like the name of
-/// one is not shown, because it is a value in the wrong place.
+/// Returns an option together with its variable, for a message. An unknown text that does not look like an option name
+/// is replaced by [`NOT_SHOWN`], because it may be a value in the wrong position.
 fn option(command: &Command, kind: ErrorKind, name: &str) -> String {
     let variable = variable(command, name);
     let looks_like_a_name = name.strip_prefix("--").is_some_and(|name| {
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_option_and_its_variable_and_shows_no_value() {
+    fn an_error_contains_the_option_and_the_variable_but_no_value() {
         for arguments in [
             &["--size=topsecret"][..],
             &["--format=topsecret"],
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_options_can_be_checked_although_some_are_invalid() {
+    fn valid_options_can_be_read_although_other_options_are_invalid() {
         let given = ["--size=x", "--number", "z", "--format", "json"];
         let invalid = refused_by(&command(), Required::Later, &given).invalid.unwrap();
         assert_eq!(invalid.problems.len(), 2, "{:?}", invalid.problems);
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_options_of_a_subcommand_are_reported_at_once_too() {
+    fn all_invalid_options_of_a_subcommand_are_reported_at_once() {
         let command = Command::new("t").subcommand(command().name("s")).subcommand(Command::new("other"));
         let error = refused_by(&command, Required::Here, &["s", "--size=x", "--number=z"]).error.to_string();
         for option in ["--size", "--number", "--needed"] {

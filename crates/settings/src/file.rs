@@ -1,31 +1,25 @@
-//! Reads a text file that a person or a tool has written. Editors and shells on Windows write a byte order mark before
-//! the text, or UTF-16; if that is not removed, it becomes part of the first key or value.
+//! Reads text files that people or tools have written. Editors and shells on Windows write a byte order mark before the
+//! text, or write UTF-16. If the byte order mark is not removed, it becomes part of the first key or value.
 
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Why a file cannot be used. A path that does not exist is not shown, because it may be a secret in the wrong
-/// variable.
+/// Error of reading a file. A path that does not exist is not shown, because it may be a secret in the wrong variable.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The operating system cannot read it.
+    /// The operating system cannot read the file.
     #[error("cannot read {}: {}", Shown(path), Reason(source))]
-    Unreadable {
-        /// The path as configured.
-        path: PathBuf,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
-    /// It is UTF-16 or UTF-32.
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// The file is UTF-16 or UTF-32.
     #[error("{} is not UTF-8 text but UTF-16 or UTF-32; save it as UTF-8", Shown(.0))]
     Utf16(PathBuf),
-    /// It is not text.
+    /// The file is not UTF-8 text.
     #[error("{} is not UTF-8 text; save it as UTF-8", Shown(.0))]
     NotText(PathBuf),
 }
 
-/// A path in a message.
+/// Displays a path in a message; a path that does not exist is displayed as "the file".
 pub(crate) struct Shown<'p>(pub(crate) &'p Path);
 
 impl fmt::Display for Shown<'_> {
@@ -34,7 +28,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// The reason and what to do about it.
+/// Displays an I/O error together with its remedy.
 struct Reason<'e>(&'e std::io::Error);
 
 impl fmt::Display for Reason<'_> {
@@ -48,20 +42,20 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// Returns the text of a file, without a byte order mark before it.
+/// Returns the text of a file without its byte order mark.
 ///
 /// # Errors
 /// [`FileError`].
 pub fn read_text(path: &Path) -> Result<String, FileError> {
     let bytes = read_bytes(path)?;
-    // Text does not contain NUL: this is UTF-16 without a byte order mark.
+    // Text does not contain NUL, so this is UTF-16 without a byte order mark.
     if bytes.contains(&0) {
         return Err(FileError::Utf16(path.to_owned()));
     }
     String::from_utf8(bytes).map_err(|_| FileError::NotText(path.to_owned()))
 }
 
-/// Returns the bytes of a file, without a UTF-8 byte order mark before them.
+/// Returns the bytes of a file without its UTF-8 byte order mark.
 ///
 /// # Errors
 /// [`FileError`]; UTF-16 and UTF-32 are recognised by their byte order marks.
@@ -94,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn utf16_and_binary_files_are_refused_with_the_remedy() {
+    fn a_file_that_is_not_utf8_is_refused_with_the_advice_to_save_it_as_utf8() {
         let folder = Folder::new("utf16");
         let utf16 = |big: bool| {
             "key".encode_utf16().flat_map(move |unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })

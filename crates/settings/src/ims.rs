@@ -34,10 +34,10 @@ pub struct ImsCredentialArgs {
 }
 
 impl ImsCredentialArgs {
-    /// The client secret, if it is set.
+    /// Returns the client secret if it is set.
     ///
     /// # Errors
-    /// A message that names the variable if both forms are set or the file cannot be read.
+    /// A message with the variable, if the value and the file are both set or the file cannot be read.
     pub fn secret(&self) -> Result<Option<SecretSource>, String> {
         secret_source("IMS_CLIENT_SECRET", self.ims_client_secret.as_ref(), self.ims_client_secret_file.as_deref())
     }

@@ -1,10 +1,11 @@
-//! Options and the files they name: how they are written, read and followed. Every crate that has options uses this one.
+//! Parses options, and reads the files that they refer to, again when these change. Every crate that has options uses
+//! this crate.
 //!
-//! - A key, secret or `.env` file is read by one reader ([`read_text`]), which knows byte order marks.
-//! - An empty variable counts as not set ([`Variables`]) in every program; [`EMPTY_MEANS_NONE`] names the exceptions.
-//! - No message repeats a value: it may be a secret in the wrong place ([`command_line`]).
+//! - One reader ([`read_text`]), which handles byte order marks, reads all key, secret and `.env` files.
+//! - An empty variable counts as not set ([`Variables`]) in every program; [`EMPTY_MEANS_NONE`] lists the exceptions.
+//! - No message repeats a value, because it may be a secret in the wrong position ([`command_line`]).
 //!
-//! This crate, `service` and the `main.rs` files are the only places that touch the environment.
+//! Only this crate, `service` and the `main.rs` files use the environment.
 
 pub mod command_line;
 mod file;
@@ -34,7 +35,7 @@ pub use variables::{EMPTY_MEANS_NONE, EnvFileError, Variables};
 pub(crate) mod testing {
     use std::path::{Path, PathBuf};
 
-    /// A folder that is removed with its files.
+    /// A temporary folder that is removed with its files when it is dropped.
     pub(crate) struct Folder(PathBuf);
 
     impl Folder {

@@ -1,8 +1,9 @@
-//! Recognises hosts that are this machine.
+//! Recognises hosts that mean the local machine.
 
 use std::net::IpAddr;
 
-/// Returns true if this host, as it is written in an address, is this machine: a loopback address, `localhost` or a name below it.
+/// Returns true if `host`, the host part of an address, means the local machine: a loopback address, `localhost` or a
+/// name that ends with `.localhost`.
 #[must_use]
 pub fn is_loopback_host(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -17,7 +18,7 @@ mod tests {
     use super::is_loopback_host;
 
     #[test]
-    fn only_loopback_addresses_and_names_below_localhost_are_this_machine() {
+    fn only_loopback_addresses_and_localhost_names_mean_the_local_machine() {
         for host in ["127.0.0.1", "127.8.9.1", "localhost", "sim.localhost", "[::1]", "::1", "[::ffff:127.0.0.1]"] {
             assert!(is_loopback_host(host), "{host}");
         }

@@ -1,8 +1,8 @@
-//! All problems of a configuration, reported at once.
+//! Collects all problems of a configuration, so that they are reported at once.
 
 use std::fmt;
 
-/// One problem.
+/// One problem of a configuration, as a text for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     text: String,
@@ -10,7 +10,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The variable, if the problem is that a required option is not set.
+    /// Returns the variable, if the problem is that a required option is not set.
     #[must_use]
     pub fn missing(&self) -> Option<&str> {
         self.missing.as_deref()
@@ -23,17 +23,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of a configuration; one line each.
+/// All problems of a configuration. `Display` writes one line for each.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Adds one problem: what is wrong, where, and what to do.
+    /// Adds one problem. The text contains the problem, the option and the remedy.
     pub fn add(&mut self, problem: impl Into<String>) {
         self.0.push(Problem { text: problem.into(), missing: None });
     }
 
-    /// Adds that a required option is not set. `place` says which part needs it, if that is not clear.
+    /// Adds the problem that a required option is not set. `place` is the part of the configuration that needs the
+    /// option, if this is not obvious.
     pub fn add_missing(&mut self, variable: &str, place: Option<&str>) {
         let text = match place {
             Some(place) => format!("{place}: {variable} is not set"),
@@ -42,12 +43,12 @@ impl Problems {
         self.0.push(Problem { text, missing: Some(variable.to_owned()) });
     }
 
-    /// Returns the value, or adds the problem.
+    /// Returns the value, or adds the error as a problem.
     pub fn check<T, E: fmt::Display>(&mut self, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.add(error.to_string())).ok()
     }
 
-    /// Returns the value of a required option; adds a problem that names its variable if it is not set.
+    /// Returns the value of a required option. If the option is not set, adds a problem with its variable.
     pub fn required<'v, T>(&mut self, variable: &str, value: &'v Option<T>) -> Option<&'v T> {
         if value.is_none() {
             self.add_missing(variable, None);
@@ -55,22 +56,22 @@ impl Problems {
         value.as_ref()
     }
 
-    /// Adds the problems of a part.
+    /// Adds all problems of `other`.
     pub fn extend(&mut self, other: Problems) {
         self.0.extend(other.0);
     }
 
-    /// Removes the problems that mention one of these names.
+    /// Removes the problems whose texts contain one of these names.
     pub fn forget(&mut self, names: &[String]) {
         self.0.retain(|problem| !names.iter().any(|name| problem.text.contains(name.as_str())));
     }
 
-    /// Each problem.
+    /// Iterates over the problems.
     pub fn each(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }
 
-    /// The text of each problem.
+    /// Returns the text of each problem.
     #[must_use]
     pub fn to_vec(&self) -> Vec<String> {
         self.0.iter().map(ToString::to_string).collect()
@@ -83,7 +84,6 @@ impl Problems {
     }
 }
 
-/// One problem.
 impl From<String> for Problems {
     fn from(text: String) -> Self {
         Self(vec![Problem { text, missing: None }])
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_problems_are_kept() {
+    fn problems_are_collected_and_can_be_removed_by_name() {
         let mut problems = Problems::default();
         assert_eq!(problems.check("x".parse::<u8>()), None);
         problems.add("second");

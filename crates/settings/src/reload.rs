@@ -1,20 +1,20 @@
-//! Requests to read files again.
+//! Requests to reload files, for example after SIGHUP.
 
 use tokio::sync::watch;
 
-/// Notifies a service that it must read its files again. Each clone gets every request.
+/// Receives requests to read files again. Each clone gets every request.
 #[derive(Debug, Clone)]
 pub struct Reload(watch::Receiver<()>);
 
 impl Default for Reload {
-    /// A handle without requests.
+    /// Creates a receiver that never gets a request.
     fn default() -> Self {
         Self(watch::channel(()).1)
     }
 }
 
 impl Reload {
-    /// Creates a handle and the sender of its requests.
+    /// Creates a receiver and the sender of its requests.
     #[must_use]
     pub fn channel() -> (watch::Sender<()>, Self) {
         let (sender, receiver) = watch::channel(());
@@ -24,7 +24,7 @@ impl Reload {
     /// Waits for a request; several requests in quick succession count as one.
     pub async fn asked(&mut self) {
         if self.0.changed().await.is_err() {
-            // The sender is gone, so no request can come.
+            // The sender was dropped, so no request can arrive.
             std::future::pending::<()>().await;
         }
     }

@@ -1,4 +1,4 @@
-//! Secrets: given as a value or as the path of a file that holds it, never printed.
+//! Secrets, which are configured as a value or as the path of a file, and which are never printed.
 
 use std::path::{Path, PathBuf};
 
@@ -6,16 +6,17 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::file::{FileError, MARK, Shown, read_text};
 
-/// Where a secret comes from. A file is read again at each [`SecretSource::read`], so that a rotated secret is used.
+/// A secret or the file that contains it. A file is read again at each [`SecretSource::read`], so that a rotated secret
+/// is used.
 #[derive(Debug, Clone)]
 pub enum SecretSource {
     /// The secret itself.
     Value(SecretString),
-    /// A file whose content, without the final line break, is the secret.
+    /// A file whose content, without line breaks at the end, is the secret.
     File(PathBuf),
 }
 
-/// Why a secret could not be read.
+/// Error of reading a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
@@ -43,10 +44,10 @@ impl SecretSource {
     }
 }
 
-/// Joins the two forms of one secret, `NAME` and `NAME_FILE`; `None` when neither is set.
+/// Returns the source of the secret that `NAME` or `NAME_FILE` sets; `None` if neither is set.
 ///
 /// # Errors
-/// A message that names the variable if both are set or the file cannot be read.
+/// A message with the variable, if both are set or the file cannot be read.
 pub fn secret_source(
     name: &str,
     value: Option<&SecretString>,
@@ -54,7 +55,7 @@ pub fn secret_source(
 ) -> Result<Option<SecretSource>, String> {
     let source = match (value, file) {
         (Some(_), Some(_)) => return Err(format!("{name} and {name}_FILE are both set; keep one of them")),
-        // A shell that read the secret from a file has kept the file's byte order mark.
+        // A shell that reads a file into a variable keeps the file's byte order mark.
         (Some(value), None) => SecretSource::Value(match value.expose_secret().strip_prefix(MARK) {
             Some(rest) => rest.into(),
             None => value.clone(),
@@ -72,7 +73,7 @@ mod tests {
     use crate::testing::Folder;
 
     #[test]
-    fn a_file_is_read_without_its_final_line_break_and_again_when_it_changes() {
+    fn every_read_returns_the_current_secret_of_the_file_without_the_line_break() {
         let folder = Folder::new("secret");
         let path = folder.write("secret", b"first\n");
         let source = secret_source("KEY", None, Some(&path)).unwrap().unwrap();
@@ -98,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn setting_a_variable_and_its_file_form_together_is_refused_by_name() {
+    fn setting_both_a_secret_and_its_file_is_refused_without_showing_the_secret() {
         let value = SecretString::from("topsecret");
         let error = secret_source("KEY", Some(&value), Some(Path::new("/nowhere"))).unwrap_err();
         assert!(error.contains("KEY_FILE") && !error.contains("topsecret"), "{error}");
     }
 
     #[test]
-    fn debug_output_hides_the_value() {
+    fn debug_output_of_a_secret_hides_the_value() {
         let source = SecretSource::Value(SecretString::from("topsecret"));
         assert!(!format!("{source:?}").contains("topsecret"));
     }

@@ -1,5 +1,5 @@
-//! The options with the names of the topics, declared once: a service takes those that it uses, an operator's command takes
-//! all ([`TopicOptions`]).
+//! The options for the topic names, each declared once: a service has those of the topics that it uses, a command for
+//! operators has all ([`TopicOptions`]).
 
 use clap::Args;
 use contract::{OptionalTopic, Topic, TopicName};
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn every_topic_has_its_flag_its_variable_and_its_default() {
+    fn every_topic_has_a_flag_a_variable_and_a_default_name() {
         let options = Arguments::command();
         for topic in Topic::ALL {
             let option =
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_receipts_can_be_switched_off() {
+    fn an_empty_topic_name_means_none_for_the_receipts_topic_only() {
         assert!(topics(&["--receipts-topic="]).receipts.name.0.is_none());
         assert_eq!(EMPTY_MEANS_NONE, [Topic::Receipts.variable()]);
     }

@@ -1,4 +1,4 @@
-//! The option for trials.
+//! The option `TRIAL`.
 
 use clap::{ArgAction, Args};
 
@@ -22,6 +22,6 @@ pub struct TrialArgs {
 }
 
 impl TrialArgs {
-    /// Logged at every start of a trial.
+    /// Warning that is logged at every start of a trial.
     pub const WARNING: &str = "TRIAL=true: published and short signing keys and the simulator's inlet are accepted; set TRIAL=false before real events are sent";
 }

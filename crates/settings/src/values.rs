@@ -1,4 +1,4 @@
-//! Values as people write them.
+//! Durations, sizes and times in the form in which people write them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -64,7 +64,7 @@ impl fmt::Display for ByteCount {
 pub struct TimeArg(pub Timestamp);
 
 impl TimeArg {
-    /// How long it is until then; zero if it has passed.
+    /// Returns the duration until this time; zero if it has passed.
     #[must_use]
     pub fn from_now(self) -> Duration {
         Duration::try_from(self.0.duration_since(Timestamp::now())).unwrap_or_default()
@@ -87,11 +87,11 @@ impl FromStr for TimeArg {
     }
 }
 
-/// The start or end of a range of time, in milliseconds since 1970: a time, the milliseconds, a day (its beginning in UTC),
-/// or a duration before now, which is given.
+/// Parses the start or end of a time range, and returns milliseconds since 1970. `text` is a time, a number of
+/// milliseconds, a day (which means its beginning in UTC), or a duration before `now`.
 ///
 /// # Errors
-/// A text that says how to write it.
+/// A message with the accepted forms.
 pub fn parse_bound(text: &str, now: i64) -> Result<i64, String> {
     let time = || text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond);
     let day = || {
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_sizes_are_read_as_people_write_them() {
+    fn durations_and_sizes_are_parsed_with_their_units() {
         assert_eq!("500ms".parse::<DurationArg>().unwrap().0, Duration::from_millis(500));
         assert_eq!("2h".parse::<DurationArg>().unwrap().0, Duration::from_secs(7200));
         assert!("-5s".parse::<DurationArg>().unwrap_err().contains("500ms"));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_needs_its_zone() {
+    fn a_time_without_a_time_zone_is_refused() {
         assert_eq!("2026-11-24T09:30:00+01:00".parse::<TimeArg>().unwrap().0.as_second(), 1_795_509_000);
         assert_eq!("2020-01-01T00:00:00Z".parse::<TimeArg>().unwrap().from_now(), Duration::ZERO);
         assert!("2999-01-01T00:00:00Z".parse::<TimeArg>().unwrap().from_now() > Duration::from_secs(3600));

@@ -1,4 +1,4 @@
-//! The variables that options are read from: the environment, and then an `.env` file.
+//! The variables that set options: first those of the environment, then those of an `.env` file.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,37 +12,31 @@ use crate::file::{FileError, Shown, read_text};
 /// deployment tools pass variables without a value as empty ones.
 pub const EMPTY_MEANS_NONE: &[&str] = &["RECEIPTS_TOPIC"];
 
-/// Why an `.env` file cannot be used. Its text is never shown.
+/// Error of reading an `.env` file. A message never contains a value.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvFileError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An entry does not have the right form.
+    /// An entry is not in the form `NAME=value`.
     #[error(
         "{}: the entry of line {line} is not NAME=value; put a value with spaces, quotes, `$` or line breaks into single quotes, where it is taken as it is",
         Shown(path)
     )]
     Form {
-        /// The file.
         path: PathBuf,
-        /// The first line of the entry.
+        /// Number of the entry's first line.
         line: usize,
     },
-    /// A part of a value would be lost.
+    /// A value refers to a variable that is not set, so a part of the value would be lost.
     #[error(
         "{}: the value of {name} has a `$` that would stand for another variable, which is not set; put the value into single quotes",
         Shown(path)
     )]
-    Dollar {
-        /// The file.
-        path: PathBuf,
-        /// The variable.
-        name: String,
-    },
+    Dollar { path: PathBuf, name: String },
 }
 
-/// Where options get the values that no flag sets.
+/// Values for the options that no flag sets.
 #[derive(Clone, Default)]
 pub struct Variables {
     file: BTreeMap<String, String>,
@@ -56,31 +50,29 @@ impl std::fmt::Debug for Variables {
     }
 }
 
-/// Where a variable's value is.
+/// The location of a variable's value.
 #[derive(Debug, PartialEq, Eq)]
 enum Found<'v> {
-    /// The environment has it.
     InEnvironment,
-    /// The file has it.
     InFile(&'v str),
-    /// It is not set.
     Nowhere,
 }
 
 impl Variables {
-    /// Reads only the environment.
+    /// Takes values only from the environment.
     #[must_use]
     pub fn of_process() -> Self {
         Self::default()
     }
 
-    /// Reads no variables: only flags set options. For tests, whose process may have its own variables.
+    /// Takes no values, so that only flags set options. For tests, because the test process may have variables of the
+    /// services in its environment.
     #[must_use]
     pub fn none() -> Self {
         Self { ignores_environment: true, ..Self::default() }
     }
 
-    /// Reads the environment, and this file for variables that are not set there.
+    /// Takes values from the environment, and from this file for variables that the environment does not set.
     ///
     /// # Errors
     /// [`EnvFileError`].
@@ -88,7 +80,7 @@ impl Variables {
         Ok(Self { file: parse(path, &read_text(path)?)?, ..Self::default() })
     }
 
-    /// Adds the entries of another file, which count before those of the first.
+    /// Adds the entries of another file, which override those of the previous file.
     ///
     /// # Errors
     /// [`EnvFileError`].
@@ -97,7 +89,7 @@ impl Variables {
         Ok(self)
     }
 
-    /// Reads the environment, and then this text of a file.
+    /// Like [`Self::with_file`], with the text of the file.
     ///
     /// # Errors
     /// [`EnvFileError`].
@@ -116,7 +108,8 @@ impl Variables {
         in_file.filter(|value| is_set(value)).map_or(Found::Nowhere, Found::InFile)
     }
 
-    /// Returns a command whose options get their values from these variables, and whose help shows none of them.
+    /// Returns the command with options that get their values from these variables. Its help shows none of these
+    /// values.
     #[must_use]
     pub fn apply(&self, command: Command) -> Command {
         self.apply_to(command, &|_| true)
@@ -127,7 +120,7 @@ impl Variables {
         matches!(self.find(name, None), Found::InFile(_))
     }
 
-    /// The same, only for some of the options.
+    /// Like [`Self::apply`], but only for the options for which `wanted` returns true.
     pub(crate) fn apply_to(&self, command: Command, wanted: &dyn Fn(&Arg) -> bool) -> Command {
         let command = command.mut_args(|arg| {
             if !wanted(&arg) {
@@ -143,7 +136,7 @@ impl Variables {
                     let arg = arg.env(None::<&str>).default_value(value.to_owned()).required(false);
                     arg.hide_default_value(is_option)
                 }
-                // clap has read the environment already, when the option was defined.
+                // clap already read the environment when the option was defined; this removes the value.
                 Found::Nowhere if std::env::var_os(&name).is_some() => arg.env(None::<&str>),
                 Found::Nowhere => arg,
             }
@@ -152,7 +145,7 @@ impl Variables {
     }
 }
 
-/// Reads the entries as Docker Compose does: the last entry of a name counts.
+/// Parses the entries as Docker Compose does: if a name occurs several times, its last entry counts.
 fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, String>, EnvFileError> {
     let Some(variables) = entries(text) else {
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
@@ -171,10 +164,10 @@ fn entries(text: &str) -> Option<BTreeMap<String, String>> {
     dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().ok()
 }
 
-/// Returns a variable whose value refers to one that is not set: most likely, it is a secret that contains a `$` and
-/// would lose what follows.
+/// Returns the name of a variable whose value refers to a variable that is not set. Most likely, the value is a secret
+/// that contains a `$`, and would lose the text after it.
 fn lost_reference(text: &str, variables: &BTreeMap<String, String>) -> Option<String> {
-    // A character that replaces `$` in a copy of the text, in which no reference is resolved.
+    // Replaces `$` in a copy of the text, so that no reference is resolved there.
     const STAND_IN: char = '\u{e000}';
     let untouched = entries(&text.replace("\\$", "\\\\").replace('$', &STAND_IN.to_string()))?;
     untouched.into_iter().find_map(|(name, value)| {
@@ -202,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_read_in_all_common_forms() {
+    fn env_file_entries_are_parsed_in_all_common_forms() {
         let text = "# comment\n\nA=1\nexport B=\"two words\"\nC = 'x=y'\nD=\nE=1 # comment\nKEYS=\"one\ntwo\"\nA=2\nF='a$b'\nG=\"a\\$b\"  ";
         let variables = parsed(text).unwrap();
         let value = |name: &str| variables[name].as_str();
@@ -211,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_entries_are_reported_by_line_without_their_text() {
+    fn an_invalid_entry_is_reported_with_its_line_number_but_without_its_text() {
         for (text, line) in [
             ("A=1\ntopsecret", 2),
             ("A=1\nB=\"x\ny\"\nC=top secret\nD=1", 4),
@@ -235,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_a_byte_order_mark_keeps_its_first_variable() {
+    fn a_byte_order_mark_is_not_part_of_the_first_variable_name() {
         let folder = Folder::new("env");
         let path = folder.write(".env", b"\xef\xbb\xbfA=1\r\nB=2\r\n");
         assert_eq!(Variables::with_file(&path).unwrap().file["A"], "1");
@@ -261,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_overrides_the_file_in_every_command_and_help_shows_no_value() {
+    fn a_flag_of_a_subcommand_overrides_variables_and_help_hides_their_values() {
         let options = [
             Arg::new("x").long("x").env("SURELY_NOT_SET_4711").required(true),
             Arg::new("y").long("y").env("SURELY_NOT_SET_4712").action(ArgAction::SetTrue),
@@ -282,7 +275,7 @@ mod tests {
         let help = parse(&["t", "s", "--help"]).unwrap_err().to_string();
         assert!(help.contains("--x") && !help.contains("topsecret"), "{help}");
 
-        // The environment has this one.
+        // This variable is set in the environment.
         let path = env!("CARGO_MANIFEST_DIR");
         let command = Command::new("t").arg(Arg::new("z").long("z").env("CARGO_MANIFEST_DIR"));
         let shown = |command: Command| command.try_get_matches_from(["t", "--help"]).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Reads files again while serving, so that keys and certificates change without a restart.
+//! Reloads files while a service runs, so that keys and certificates can change without a restart.
 //!
 //! Files are checked every few seconds, and at once on request (SIGHUP). If they cannot be read or are invalid, the
 //! previous value stays current: a broken file must not make the gateway refuse events.
@@ -14,21 +14,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Problems, Reload};
 
-/// How often files are checked.
+/// Interval between two checks of the files.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How long a changed file must stay unchanged before it is read, because a program may still be writing it.
+/// Time for which a changed file must stay unchanged before it is read, because a program may still be writing it.
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// How often to wait for further changes before the files are read as they are.
+/// Maximum number of waits for further changes; then the files are read as they are.
 const PATIENCE: u32 = 10;
 
-/// The current value. Readers never wait.
+/// Holds the current value. Readers never block.
 #[derive(Debug)]
 pub struct Current<T>(Arc<ArcSwap<T>>);
 
 impl<T> Current<T> {
-    /// Creates a holder with this value.
+    /// Creates a holder of `value`.
     pub fn new(value: T) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(value)))
     }
@@ -43,12 +43,13 @@ impl<T> Current<T> {
     }
 }
 
-/// The current value for a thread that needs it for each record: without a change, it writes to no shared memory.
+/// Reads a [`Current`] value in a thread that needs it for each record. Unless the value changed, a read writes to no
+/// shared memory.
 #[derive(Debug, Clone)]
 pub struct Latest<T>(Cache<Arc<ArcSwap<T>>, Arc<T>>);
 
 impl<T> Latest<T> {
-    /// Begins with the current value.
+    /// Creates a reader of `current`.
     #[must_use]
     pub fn new(current: &Current<T>) -> Self {
         Self(Cache::new(Arc::clone(&current.0)))
@@ -60,32 +61,30 @@ impl<T> Latest<T> {
     }
 }
 
-/// Called with the results of reading files again; `files` is [`Origin::LABEL`].
+/// Receives the results of reloading files; `files` is [`Origin::LABEL`].
 pub trait OnReload: Send + Sync + 'static {
-    /// The files are as they were at the start.
+    /// Called once before the first check: the current value is that of the files.
     fn in_step(&self, files: &str);
-    /// The files were read again, and the new value is current.
+    /// Called after a reload: the new value is current.
     fn loaded(&self, files: &str);
-    /// The files cannot be used.
+    /// Called after a failed reload: the previous value stays current.
     fn refused(&self, files: &str);
 }
 
-/// A value and the files that it was loaded from; without files it never changes.
+/// A value and the files that it was loaded from. Without files, the value never changes.
 #[derive(Debug)]
 pub struct Loaded<T> {
-    /// The loaded value.
     pub value: T,
-    /// The files to follow.
     pub files: Vec<PathBuf>,
 }
 
 /// Loads a value, from files or elsewhere.
 pub trait Origin: Clone + Send + Sync + 'static {
-    /// The type of the value.
+    /// Type of the loaded value.
     type Value: Send + Sync + 'static;
-    /// The name of the value in the log.
+    /// Name of the value in the log.
     const WHAT: &'static str;
-    /// The value of the metric label.
+    /// Value of the metric label `files`.
     const LABEL: &'static str;
 
     /// Loads the value.
@@ -95,7 +94,7 @@ pub trait Origin: Clone + Send + Sync + 'static {
     fn load(&self) -> Result<Loaded<Self::Value>, Problems>;
 }
 
-/// A value and the state of its files, which are followed.
+/// A value that is loaded again when its files change.
 #[derive(Debug)]
 pub struct Followed<O: Origin> {
     origin: O,
@@ -105,7 +104,7 @@ pub struct Followed<O: Origin> {
 }
 
 impl<O: Origin> Followed<O> {
-    /// Loads the value.
+    /// Loads the value for the first time.
     ///
     /// # Errors
     /// All problems found.
@@ -119,7 +118,7 @@ impl<O: Origin> Followed<O> {
         Arc::clone(&self.current)
     }
 
-    /// Follows the files until the stop; `changed` is called with each new value.
+    /// Checks the files for changes until `stop` is cancelled, and calls `changed` with each new value.
     pub async fn follow(
         mut self,
         metrics: Arc<impl OnReload>,
@@ -183,7 +182,7 @@ impl<O: Origin> Followed<O> {
         }
     }
 
-    /// The state of the files now.
+    /// Returns the [`state_of`] the files, computed outside the async runtime's threads.
     async fn look(&self) -> String {
         let files = self.files.clone();
         // Reading files should not panic. If it does, this state differs from the last one, so the files are loaded,
@@ -192,7 +191,7 @@ impl<O: Origin> Followed<O> {
     }
 }
 
-/// Waits for the next check; `true` if it was requested.
+/// Waits for the interval or for a reload request; returns true for a request.
 async fn next(reload: &mut Reload) -> bool {
     tokio::select! {
         () = tokio::time::sleep(EVERY) => false,
@@ -200,8 +199,8 @@ async fn next(reload: &mut Reload) -> bool {
     }
 }
 
-/// Loads a value and returns the state of its files before they were read, so that no later change is missed. `files`
-/// are those that the value is expected to be loaded from.
+/// Loads a value, and returns the state that its files had before they were read, so that no later change is missed.
+/// `files` are the files from which the value is expected to be loaded.
 fn load_from<O: Origin>(origin: &O, mut files: Vec<PathBuf>) -> Result<(Loaded<O::Value>, String), Problems> {
     loop {
         let state = state_of(&files);
@@ -213,8 +212,8 @@ fn load_from<O: Origin>(origin: &O, mut files: Vec<PathBuf>) -> Result<(Loaded<O
     }
 }
 
-/// A hash of the files' content. Times and sizes would miss a file that was replaced by one with the same time and
-/// size.
+/// Returns a hash of the files' content. Times and sizes would not show that a file was replaced by one with the same
+/// time and size.
 fn state_of(files: &[PathBuf]) -> String {
     let mut hash = digest::Context::new(&digest::SHA256);
     for file in files {

@@ -1,7 +1,7 @@
-//! `SOURCES_FILE`: several Customer.io workspaces on one pipeline.
+//! Reads `SOURCES_FILE`, which configures several Customer.io workspaces on one pipeline.
 //!
-//! Gateway and transformer use the same file, so that a source cannot be known to only one of them. This crate knows
-//! the file's form; the services know the purpose of a signing key or a namespace.
+//! Gateway and transformer use the same file, so that a source cannot be known to only one of them. This crate parses
+//! the file; the services interpret its values.
 //!
 //! ```toml
 //! [sources.shop]
@@ -28,7 +28,7 @@ impl SourceName {
     /// The source of `POST /webhooks/customerio`.
     pub const DEFAULT: &'static str = contract::raw::DEFAULT_SOURCE;
 
-    /// The name.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -60,49 +60,49 @@ impl fmt::Display for SourceName {
     }
 }
 
-/// One source, as in the file. A missing field gets the value of the variable of the same name.
+/// One source in the file. A missing field gets the value of the corresponding variable.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceEntry {
-    /// All live signing keys.
     #[serde(default)]
     pub signing_keys: Vec<SecretString>,
-    /// File that holds them, one per line.
+    /// File that contains the live signing keys, one per line.
     pub signing_keys_file: Option<PathBuf>,
-    /// The Customer.io workspace; it is written into each event.
+    /// Id of the Customer.io workspace, which is written into each event.
     pub workspace_id: Option<String>,
-    /// `IDENTITY_NAMESPACE_ID`.
+    /// Overrides `IDENTITY_NAMESPACE_ID`.
     pub identity_namespace_id: Option<String>,
-    /// `IDENTITY_NAMESPACE_CIO_ID`.
+    /// Overrides `IDENTITY_NAMESPACE_CIO_ID`.
     pub identity_namespace_cio_id: Option<String>,
-    /// Whether it may share its namespaces with other sources, because its ids mean the same people.
+    /// Whether the source may share its namespaces with other sources, because an id means the same person in all of
+    /// them.
     #[serde(default)]
     pub shared_identity: bool,
-    /// `INCLUDE_PHONE`.
+    /// Overrides `INCLUDE_PHONE`.
     pub include_phone: Option<bool>,
-    /// `HASH_EMAIL`.
+    /// Overrides `HASH_EMAIL`.
     pub hash_email: Option<bool>,
-    /// `DROP_FIELDS`.
+    /// Overrides `DROP_FIELDS`.
     pub drop_fields: Option<Vec<String>>,
-    /// `BLOCKED_IDS`.
+    /// Overrides `BLOCKED_IDS`.
     pub blocked_ids: Option<Vec<String>>,
-    /// `ON_MISSING_IDENTITY`.
+    /// Overrides `ON_MISSING_IDENTITY`.
     pub on_missing_identity: Option<String>,
-    /// `CUSTOMERIO_APP_API_KEY_FILE`, for `setup`, `check` and `status`.
+    /// Overrides `CUSTOMERIO_APP_API_KEY_FILE` in `setup`, `check` and `status`.
     pub app_api_key_file: Option<PathBuf>,
-    /// `CUSTOMERIO_SERVICE_ACCOUNT_TOKEN_FILE`, for the same commands.
+    /// Overrides `CUSTOMERIO_SERVICE_ACCOUNT_TOKEN_FILE` in `setup`, `check` and `status`.
     pub service_account_token_file: Option<PathBuf>,
-    /// `CUSTOMERIO_REGION`.
+    /// Overrides `CUSTOMERIO_REGION`.
     pub region: Option<String>,
-    /// `CUSTOMERIO_WORKSPACE`.
+    /// Overrides `CUSTOMERIO_WORKSPACE`.
     pub workspace: Option<String>,
-    /// `CUSTOMERIO_PUBLIC_URL`.
+    /// Overrides `CUSTOMERIO_PUBLIC_URL`.
     pub public_url: Option<String>,
-    /// `CUSTOMERIO_EVENTS`.
+    /// Overrides `CUSTOMERIO_EVENTS`.
     pub events: Option<String>,
-    /// `CUSTOMERIO_FULL_RESOLUTION`.
+    /// Overrides `CUSTOMERIO_FULL_RESOLUTION`.
     pub full_resolution: Option<bool>,
-    /// `CUSTOMERIO_WITH_CONTENT`.
+    /// Overrides `CUSTOMERIO_WITH_CONTENT`.
     pub with_content: Option<bool>,
 }
 
@@ -112,33 +112,26 @@ struct File {
     sources: BTreeMap<String, SourceEntry>,
 }
 
-/// Why the file cannot be used.
+/// Error of reading `SOURCES_FILE`.
 #[derive(Debug, thiserror::Error)]
 pub enum SourcesError {
     /// The file cannot be read.
     #[error("SOURCES_FILE: {0}")]
     Read(#[from] FileError),
-    /// The file is not TOML of the right form. The error has the position but not the text, because that may be a key.
+    /// The file is not TOML of the right form. The error contains the line but not its text, because that may be a key.
     #[error("SOURCES_FILE: {path}, line {line}: {message}")]
     Form {
-        /// The file.
         path: PathBuf,
-        /// Line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What is wrong.
         message: String,
     },
-    /// The content is not valid.
+    /// The file can be parsed, but its content is not valid.
     #[error("SOURCES_FILE: {path}: {message}")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    Content { path: PathBuf, message: String },
 }
 
-/// Reads the file. Paths in it are relative to its folder.
+/// Reads the file. Paths in the file are relative to its folder.
 ///
 /// # Errors
 /// [`SourcesError`].
@@ -177,8 +170,8 @@ fn parse(path: &Path, text: &str) -> Result<BTreeMap<SourceName, SourceEntry>, S
     Ok(sources)
 }
 
-/// The parser quotes wrong values in double quotes and wrong names in backticks, and either may be a key. Only texts
-/// that could be the name of a field are kept.
+/// Removes the quoted texts from the parser's message. The parser quotes invalid values in double quotes and unknown
+/// names in backticks, and either may be a key. Only a text in backticks that can be a field's name is kept.
 fn without_values(message: &str) -> String {
     let mut parts = message.split('"');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -201,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_form_is_read() {
+    fn a_file_in_the_documented_form_is_parsed() {
         let text = r#"
             [sources.shop]
             signing_keys = ["a", "b"]
@@ -222,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_files_are_refused_with_the_position_and_without_their_keys() {
+    fn errors_of_an_invalid_file_contain_the_line_but_no_key() {
         let unknown = parsed("[sources.a]\nsigning_keys = [\"topsecret\"]\nsigning_key = \"topsecret\"\n").unwrap_err();
         assert!(unknown.contains("line 3") && unknown.contains("signing_key"), "{unknown}");
         let syntax = parsed("[sources.a]\nsigning_keys = [\"topsecret\n").unwrap_err();
@@ -242,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn key_files_are_relative_to_the_file() {
+    fn key_file_paths_are_resolved_relative_to_the_folder_of_sources_file() {
         let folder = std::env::temp_dir().join(format!("sources-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("sources.toml");

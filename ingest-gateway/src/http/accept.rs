@@ -38,7 +38,7 @@ pub(crate) struct Server<P> {
     metrics: Arc<Metrics>,
     http: http1::Builder,
     read_timeout: Duration,
-    /// Whether every response asks its client to use another connection for the next request.
+    /// Whether every response contains `Connection: close`.
     draining: AtomicBool,
     /// Cancelled when connections must end.
     finish: CancellationToken,
@@ -64,7 +64,8 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// Serves until `context.stop`, continues for the drain delay, and then lets every request finish.
+    /// Serves until `context.stop` is cancelled and then for the drain delay, and lets every request in progress
+    /// finish.
     pub(crate) async fn serve(self, listener: TcpListener, drain_delay: Duration, context: &Context) {
         let server = Arc::new(self);
         let tasks = TaskTracker::new();
@@ -75,14 +76,15 @@ impl<P: Publish> Server<P> {
             tracing::info!(delay = ?drain_delay, "draining: still answering");
             tokio::time::sleep(drain_delay).await;
         };
-        // The connection that waits for a slot. It outlives the loop that accepts connections.
+        // The accepted connection that waits for a slot. It is kept here, so that it survives the end of the accept
+        // loop.
         let mut waiting = None;
         tokio::select! {
             () = drained => {}
             never = server.accept(&listener, &mut waiting, &tasks) => match never {},
         }
         let ended = async {
-            // Connections that get a slot at once begin before the others are asked to end.
+            // Queued connections that get a slot at once start before the open connections are asked to end.
             let finish = async { server.finish.cancel() };
             join(server.begin_queued(listener, waiting, &tasks), finish).await;
             tasks.close();
@@ -94,7 +96,8 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// Accepts connections until this future is dropped. A connection that waits for a slot is then in `waiting`.
+    /// Accepts connections until this future is dropped. A connection that waits for a slot at that time stays in
+    /// `waiting`.
     async fn accept(
         self: &Arc<Self>,
         listener: &TcpListener,
@@ -107,8 +110,8 @@ impl<P: Publish> Server<P> {
                     *waiting = Some(stream);
                     self.begin(waiting, tasks).await;
                 }
-                // Most likely, the process has no free file descriptors; connections wait in the listener's queue
-                // meanwhile.
+                // Most likely, the process has no free file descriptors. Meanwhile, connections wait in the listener's
+                // queue.
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -117,8 +120,8 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// Starts serving the connections that are accepted already or in the listener's queue. Closing the listener would
-    /// reset them.
+    /// Starts serving the connection in `waiting` and all connections in the listener's queue. Closing the listener
+    /// would reset the queued ones.
     async fn begin_queued(
         self: &Arc<Self>,
         listener: TcpListener,
@@ -127,7 +130,8 @@ impl<P: Publish> Server<P> {
     ) {
         loop {
             if waiting.is_none() {
-                // Otherwise tokio makes this task yield after a number of connections, as if the queue was empty.
+                // Without `unconstrained`, tokio makes this task yield after some connections, which looks like an
+                // empty queue.
                 let next = unconstrained(listener.accept()).now_or_never();
                 let Some(Ok((stream, _))) = next else { break };
                 waiting = Some(stream);
@@ -136,8 +140,8 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// Starts serving the connection in `waiting` as soon as there is a free slot. It stays there if this future is
-    /// dropped before.
+    /// Starts serving the connection in `waiting` as soon as a slot is free. If this future is dropped before, the
+    /// connection stays in `waiting`.
     async fn begin(self: &Arc<Self>, waiting: &mut Option<TcpStream>, tasks: &TaskTracker) {
         let admitted = self.connections.admit().await;
         let Some(stream) = waiting.take() else { return };
@@ -173,8 +177,8 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// After a defect in the handling of one request, the response is 503 and the connection stays open, because a
-    /// reset would delay the sender by an hour.
+    /// Handles one request. If the handler panics, the response is 503 and the connection stays open, because
+    /// Customer.io waits an hour after a reset.
     async fn handle(&self, request: Request<TrackedBody<'_>>) -> Response<Full<Bytes>> {
         let answer = AssertUnwindSafe(self.gateway.answer(request)).catch_unwind().await;
         let mut response = answer.unwrap_or(Answer::Defect).into_response();
@@ -191,8 +195,8 @@ mod tests {
     use crate::ingest::tests::{Fate, prepare};
 
     #[tokio::test]
-    async fn every_connection_in_the_listeners_queue_is_served_at_the_stop() {
-        // Less than the smallest usual queue.
+    async fn at_the_stop_every_connection_in_the_queue_of_the_listener_is_served() {
+        // Fewer connections than the smallest usual queue of a listener can hold.
         const QUEUED: usize = 100;
         let server = Arc::new(prepare(Fate::Stored, &[]).server);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -200,7 +204,7 @@ mod tests {
         let clients: Vec<_> = (0..QUEUED).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         let (first, _) = listener.accept().await.unwrap();
         let tasks = TaskTracker::new();
-        // tokio makes a task yield after a number of operations; most of them are used up before the queue is emptied.
+        // tokio makes a task yield after a number of operations. This uses up most of them before the queue is emptied.
         for _ in 0..100 {
             tokio::task::coop::consume_budget().await;
         }

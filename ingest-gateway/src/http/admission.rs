@@ -1,9 +1,8 @@
-//! Tracks all connections: what each of them waits for, how many there may be, and which one is closed to make room for
-//! another.
+//! Tracks the phase of each connection, limits the number of connections, and chooses the connections that are closed
+//! to make room for another one.
 //!
 //! A connection that waits for its client (for headers, a body, or the next request) can be closed to make room. A
-//! connection with a complete request cannot. So a client that is not slow is always admitted, however many slow
-//! clients there are.
+//! connection with a complete request cannot. So a fast client is always admitted, however many slow clients there are.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +14,12 @@ use tokio::time::Instant;
 
 use crate::metrics::ConnectionMetrics;
 
-/// How long a connection may be idle between two requests. This is longer than the idle timeouts of clients and proxies
+/// Maximum idle time of a connection between two requests. It is longer than the idle timeouts of clients and proxies
 /// (90 s in Go's client, 60 s in common load balancers), so that they close first. A client that writes into a
 /// connection that is being closed gets no response, and Customer.io then waits an hour.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long to wait for a free slot before other connections are closed to make room.
+/// Maximum wait for a free slot before further connections are closed to make room.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// The phase of a connection.
@@ -40,7 +39,7 @@ enum Phase {
     Closing { since: Instant },
 }
 
-/// The phase of one connection, which decides whether it can make room for another.
+/// The phase of one connection, which decides whether the connection can be closed to make room for another one.
 #[derive(Debug)]
 struct SharedPhase {
     phase: Mutex<Phase>,
@@ -52,7 +51,7 @@ impl SharedPhase {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since when the connection waits for its client; `None` while the client waits for a response.
+    /// Returns the time since which the connection waits for its client; `None` while the client waits for a response.
     fn waiting_since(&self) -> Option<Instant> {
         match *self.get() {
             Phase::Idle { since, .. }
@@ -67,8 +66,8 @@ impl SharedPhase {
 
 /// The state of one connection. Only this value changes the phase, and with it the time limit of [`Self::until`].
 ///
-/// It belongs to the task that serves the connection: it cannot be cloned, and everything else borrows it, so nothing
-/// that outlives that task can hold it. That task is therefore never woken for a change of the phase: it makes each
+/// This value belongs to the task that serves the connection. It cannot be cloned, and all other code borrows it, so
+/// nothing that outlives the task can hold it. Therefore a change of the phase needs no wake-up: the task makes each
 /// change itself, while it polls the connection, and reads the time limit afterwards.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
@@ -78,7 +77,7 @@ pub(crate) struct ConnectionState {
 }
 
 impl ConnectionState {
-    /// Creates the state of a connection that was just accepted and must send headers.
+    /// Creates the state of a connection that was just accepted and whose client must now send request headers.
     fn new(since: Instant, read_timeout: Duration, evictions: IntCounter) -> Self {
         let phase = Mutex::new(Phase::Idle { since, until: since + read_timeout });
         Self { shared: Arc::new(SharedPhase { phase, evict: Notify::new() }), read_timeout, evictions }
@@ -88,7 +87,7 @@ impl ConnectionState {
         self.shared.get()
     }
 
-    /// The first bytes of a request were received.
+    /// Notes that bytes of a request were received.
     pub(crate) fn bytes_received(&self, since: Instant) {
         let mut phase = self.phase();
         if matches!(*phase, Phase::Idle { .. }) {
@@ -96,22 +95,22 @@ impl ConnectionState {
         }
     }
 
-    /// The request headers were received.
+    /// Notes that the request headers were received.
     pub(crate) fn head_received(&self, since: Instant) {
         *self.phase() = Phase::Body { since };
     }
 
-    /// The body was received.
+    /// Notes that the body was received completely.
     pub(crate) fn body_received(&self) {
         *self.phase() = Phase::Answering;
     }
 
-    /// The response is decided.
+    /// Notes that the response is decided and is now written.
     pub(crate) fn answered(&self, since: Instant) {
         *self.phase() = Phase::Answered { since, until: since + self.read_timeout };
     }
 
-    /// All written bytes are in the socket.
+    /// Notes that all written bytes are in the socket.
     pub(crate) fn flushed(&self, since: Instant) {
         let mut phase = self.phase();
         if matches!(*phase, Phase::Answered { .. }) {
@@ -119,12 +118,12 @@ impl ConnectionState {
         }
     }
 
-    /// The connection is being closed.
+    /// Notes that the connection is being closed.
     pub(crate) fn closing(&self, since: Instant) {
         *self.phase() = Phase::Closing { since };
     }
 
-    /// The time until which the connection may stay in its phase; `None` if other code handles the timeout.
+    /// Returns the time until which the connection may stay in its phase; `None` if other code handles the timeout.
     pub(crate) fn until(&self) -> Option<Instant> {
         match *self.phase() {
             Phase::Idle { until, .. } | Phase::Head { until, .. } | Phase::Answered { until, .. } => Some(until),
@@ -137,7 +136,7 @@ impl ConnectionState {
         matches!(*self.phase(), Phase::Idle { .. })
     }
 
-    /// Whether no complete request has been received, so that a 408 makes the client send it again.
+    /// Whether no complete request has been received. A 408 then makes the client send its request again.
     pub(crate) fn awaits_request(&self) -> bool {
         matches!(*self.phase(), Phase::Idle { .. } | Phase::Head { .. } | Phase::Body { .. })
     }
@@ -147,7 +146,7 @@ impl ConnectionState {
         self.shared.waiting_since().is_some()
     }
 
-    /// Resolves, and counts the eviction, when the connection must be closed at once to make room for another.
+    /// Resolves when the connection must be closed at once to make room for another one, and counts the eviction.
     pub(crate) async fn evicted(&self) {
         loop {
             self.shared.evict.notified().await;
@@ -156,7 +155,7 @@ impl ConnectionState {
                 break;
             }
         }
-        // A connection that is closing already only frees its slot earlier.
+        // The eviction of a connection that is already closing is not counted: it only frees the slot earlier.
         if !matches!(*self.phase(), Phase::Closing { .. }) {
             self.evictions.inc();
         }
@@ -189,7 +188,7 @@ impl Connections {
         Self(Arc::new(Inner { limit, read_timeout, open: Mutex::default(), freed: Notify::new(), metrics }))
     }
 
-    /// Admits one more connection; if there is no slot, makes room and waits for it.
+    /// Admits one more connection. If no slot is free, closes other connections to make room and waits for a slot.
     pub(crate) async fn admit(&self) -> Admitted {
         loop {
             if let Some(admitted) = self.try_admit() {
@@ -217,8 +216,8 @@ impl Connections {
         Some(Admitted { state, id, connections: self.clone() })
     }
 
-    /// Asks the connections that have waited longest for their client to close. It asks several at a time, so that not
-    /// every new connection has to search all of them.
+    /// Requests that the connections close that have waited longest for their client. It chooses several at a time, so
+    /// that not every new connection requires a search through all connections.
     fn evict(&self) {
         let open = self.0.open();
         let mut waiting: Vec<(Instant, &Arc<SharedPhase>)> =
@@ -237,7 +236,7 @@ impl Inner {
     }
 }
 
-/// The slot of an admitted connection; dropping it frees the slot.
+/// The state and the slot of an admitted connection; dropping this value frees the slot.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) state: ConnectionState,
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_limit_the_longest_waiting_connection_is_evicted_unless_its_request_is_complete() {
+    async fn at_the_limit_the_longest_waiting_connection_without_a_request_is_evicted() {
         let connections = connections(3);
         let mut open = Vec::new();
         for _ in 0..3 {
@@ -288,10 +287,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_eviction_is_counted_once_and_only_if_it_ends_the_connection() {
+    async fn only_an_eviction_that_ends_an_open_connection_is_counted() {
         let connections = connections(1);
         let only = connections.admit().await;
-        // It is asked to close, and its request becomes complete before it does so.
+        // The connection is chosen for eviction, and its request becomes complete before it closes.
         connections.evict();
         only.state.head_received(Instant::now());
         only.state.body_received();
@@ -302,7 +301,7 @@ mod tests {
         assert_eq!(connections.0.metrics.evicted.get(), 0, "it is still open");
         assert!(only.state.evicted().now_or_never().is_some());
         assert_eq!(connections.0.metrics.evicted.get(), 1);
-        // It is closing, and only stops to wait for its client.
+        // The connection is already closing; the eviction only ends its wait for the client.
         only.state.closing(Instant::now());
         connections.evict();
         assert!(only.state.evicted().now_or_never().is_some());
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_timeout_starts_with_the_first_byte_and_the_idle_timeout_is_longer_than_the_clients() {
+    fn each_phase_of_a_connection_has_the_documented_time_limit() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let evictions = IntCounter::new("evictions", "evictions").unwrap();

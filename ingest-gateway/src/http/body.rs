@@ -1,8 +1,8 @@
-//! Receives a body. A body within the limit is kept whole; a larger one is only hashed, so that an authentic one can be
-//! accounted for without being kept in memory.
+//! Receives a body. A body within the limit is kept whole. A larger body is hashed and only its beginning is kept, so
+//! that an authentic one can become a dead letter without being held in memory as a whole.
 //!
-//! Bytes are charged to the budget as they arrive, not as they are announced: a client that announces many bytes and
-//! sends none takes nothing from others.
+//! Bytes count against the budget when they arrive, not when `Content-Length` declares them: a client that declares
+//! many bytes and sends none does not take budget from others.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use tokio::time::{Instant, timeout_at};
 use crate::answer::Answer;
 use crate::budget::{InFlight, Share};
 
-/// No body longer than this is received.
+/// Maximum length of a body that is received at all, in bytes.
 pub(crate) const HARD_LIMIT: u64 = contract::limits::LARGEST_BODY as u64;
 
-/// How many bytes of a body over the limit are kept.
+/// Number of bytes that are kept of a body over the limit.
 pub(crate) const KEPT: usize = 64 * 1024;
 
-/// How many bytes may be received, and for how long.
+/// The limits for receiving a body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Maximum length of a body that is kept whole, in bytes.
     pub(crate) whole: usize,
-    /// How long the client may send nothing.
+    /// Maximum time for which the client may send nothing.
     pub(crate) idle: Duration,
-    /// When the response is due: the body must be complete before.
+    /// Time at which the response is due. The body must be complete before.
     pub(crate) until: Instant,
 }
 
@@ -40,13 +40,13 @@ pub(crate) enum Received {
     Oversized(Oversized),
 }
 
-/// The properties of a body that was not kept.
+/// The properties of a body over the limit, of which only the beginning was kept.
 #[derive(Debug)]
 pub(crate) struct Oversized {
-    /// Its first [`KEPT`] bytes.
+    /// The first [`KEPT`] bytes of the body.
     pub(crate) first: Bytes,
     pub(crate) length: u64,
-    /// Its SHA-256, 64 lower-case hex digits.
+    /// SHA-256 of the whole body, as 64 lower-case hex digits.
     pub(crate) sha256: String,
     /// The verifier, which has processed the whole body.
     pub(crate) verifier: Verifier,
@@ -54,8 +54,8 @@ pub(crate) struct Oversized {
     pub(crate) share: Share,
 }
 
-/// Receives a body that is announced with `declared` bytes. The signature verification starts once the body is over the
-/// limit.
+/// Receives a body; `declared` is its length according to `Content-Length`. The verification of the signature starts
+/// here only once the body is over the limit; the caller verifies a body within the limit.
 pub(crate) async fn receive(
     mut body: impl Body<Data = Bytes> + Unpin,
     declared: Option<u64>,
@@ -111,7 +111,7 @@ pub(crate) async fn receive(
     })
 }
 
-/// The hashes of a body that is not kept.
+/// The hashes of a body over the limit.
 struct Hashes {
     verifier: Verifier,
     sha256: Sha256,
@@ -132,7 +132,7 @@ impl Hashes {
 #[derive(Default)]
 struct Kept {
     first: Bytes,
-    /// All pieces, once there was a second one.
+    /// All pieces, as soon as there is a second one; empty before.
     all: Vec<u8>,
     share: Option<Share>,
 }
@@ -162,7 +162,7 @@ impl Kept {
         if self.all.is_empty() { &self.first } else { &self.all }
     }
 
-    /// Drops everything beyond [`KEPT`] bytes, and its share of the budget.
+    /// Drops the bytes after the first [`KEPT`] ones, and releases their share of the budget.
     fn cut(&mut self) {
         let excess = self.bytes().len().saturating_sub(KEPT);
         if excess == 0 {
@@ -175,7 +175,7 @@ impl Kept {
         }
     }
 
-    /// Returns the share; an empty body has one too.
+    /// Takes out the share of the budget. An empty body gets a share too.
     fn share(&mut self, budget: &InFlight) -> Result<Share, Answer> {
         self.share.take().map_or_else(|| budget.take(0).map_err(|_| Answer::Overloaded), Ok)
     }

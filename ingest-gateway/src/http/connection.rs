@@ -1,10 +1,11 @@
-//! Serves one connection from the handshake to its end: limits the time for request headers, and ends it so that no
-//! client misses its response.
+//! Serves one connection from the handshake to its end. It limits the time for request headers, and closes the
+//! connection in such a way that no client misses its response.
 //!
-//! If the headers do not arrive in time, hyper closes the connection without a response; if something is left unread,
-//! the kernel resets it. After either, Customer.io waits an hour. Therefore, this module measures the time for headers
-//! and responds with 408, which clients understand as "send it again on another connection". It closes a connection for
-//! reading only after the client has closed it or has had time to read the response.
+//! hyper closes a connection without a response if the headers do not arrive in time, and the kernel resets a
+//! connection that is closed with unread bytes. In both cases, Customer.io waits an hour. Therefore, this module
+//! measures the time for headers and responds with 408, which clients understand as "send it again on another
+//! connection". It closes a connection for reading only after the client has closed it or has had time to read the
+//! response.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,32 +27,32 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::Answer;
 use crate::http::admission::ConnectionState;
 
-/// Maximum size of the request headers, and of one piece of a body.
+/// Maximum size of the request headers and of one piece of a body, in bytes.
 const BUFFER: usize = 16 * 1024;
 
-/// How long to keep reading from a connection that has ended, so that the client can read the response.
+/// Maximum time for reading on from a connection that has ended, so that the client can read the response.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How a connection ended.
+/// The reason for the end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The client or the gateway closed it according to HTTP.
+    /// The client or the gateway closed the connection according to HTTP.
     Closed,
-    /// Its time was over, or it was idle at the stop.
+    /// The connection exceeded its time limit, or was idle at the stop.
     Dismissed,
-    /// It must make room at once.
+    /// The connection must be closed at once to make room for another one.
     Evicted,
 }
 
-/// The settings for serving connections.
+/// Returns the HTTP settings for all connections.
 pub(crate) fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_buf_size(BUFFER);
     http
 }
 
-/// Serves one connection. Once `finish` is cancelled, it ends after the request in progress. Returns `true` if a
-/// request was started and its headers never became complete.
+/// Serves one connection. Once `finish` is cancelled, the connection ends after the request in progress. Returns true
+/// if the gateway closed the connection after a request had started and before it was received completely.
 pub(crate) async fn serve<'c, S, H, F>(
     stream: S,
     http: &http1::Builder,
@@ -130,8 +131,7 @@ where
     Ok(answer)
 }
 
-/// A connection with the time limit of its phase. Resolves to `None` when the connection has been in its phase for too
-/// long.
+/// A connection with the time limit of its phase. Resolves to `None` when the time limit is exceeded.
 ///
 /// The limit is read after each poll of the connection. That is enough, because only the polled connection changes the
 /// phase (see [`ConnectionState`]), so no change of the limit needs a waker.
@@ -156,7 +156,7 @@ impl<C: Future + Unpin> Future for Timed<'_, C> {
         }
         loop {
             let Some(until) = self.state.until() else { return Poll::Pending };
-            // A later limit is noticed only when the earlier one is over, so that timers are not set more often than
+            // The timer is set to a later limit only after it has elapsed, so that it is not set more often than
             // needed.
             if until < self.sleep.deadline() || self.sleep.is_elapsed() {
                 self.sleep.as_mut().reset(until);
@@ -193,7 +193,7 @@ async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     }
 }
 
-/// A stream that reports to the connection's state what is read and written.
+/// A stream that reports received and flushed bytes to the connection's state.
 struct TrackedStream<'c, S> {
     stream: S,
     state: &'c ConnectionState,
@@ -237,7 +237,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<'_, S> {
         Poll::Ready(Ok(()))
     }
 
-    /// hyper has finished; [`serve`] decides how to close the connection.
+    /// Only flushes the stream: hyper has finished, and [`serve`] decides how to close the connection.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(context)
     }

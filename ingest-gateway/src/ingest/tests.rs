@@ -171,7 +171,7 @@ impl Running {
             .unwrap()
     }
 
-    /// The value of a metric, summed over all labels.
+    /// Returns the value of a metric, summed over all labels.
     fn metric(&self, name: &str) -> f64 {
         let families = self.metrics.gather();
         let family = families.iter().find(|family| family.name() == name).unwrap();
@@ -189,7 +189,7 @@ impl Running {
 }
 
 #[tokio::test]
-async fn a_body_whose_batch_is_refused_as_too_large_is_sent_again_alone_and_stored_whole() {
+async fn a_body_whose_batch_is_too_large_is_stored_in_a_batch_without_other_records() {
     let gateway = start(Fate::TooLargeTogether, &[]).await;
     assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 202);
     let stored = gateway.stored.lock().unwrap();
@@ -198,7 +198,7 @@ async fn a_body_whose_batch_is_refused_as_too_large_is_sent_again_alone_and_stor
 }
 
 #[tokio::test]
-async fn a_body_that_the_raw_topic_refuses_as_too_large_becomes_a_dead_letter_and_gets_202() {
+async fn a_body_that_is_too_large_for_the_raw_topic_gets_202_and_becomes_a_dead_letter() {
     let gateway = start(Fate::TooLarge, &[]).await;
     let body = "x".repeat(KEPT_BYTES + 1);
     assert_eq!(gateway.post(ROUTE, "first", body.clone()).await.status(), 202);
@@ -214,7 +214,7 @@ async fn a_body_that_the_raw_topic_refuses_as_too_large_becomes_a_dead_letter_an
 }
 
 #[tokio::test]
-async fn a_signed_body_is_stored_unchanged_with_its_headers() {
+async fn a_signed_body_gets_202_and_is_stored_unchanged_with_request_headers() {
     let gateway = start(Fate::Stored, &[]).await;
     for key in ["first", "second"] {
         let answer = gateway.post(ROUTE, key, BODY).await;
@@ -238,7 +238,7 @@ async fn a_signed_body_is_stored_unchanged_with_its_headers() {
 }
 
 #[tokio::test]
-async fn all_requests_that_are_not_authentic_get_the_same_response() {
+async fn every_request_that_is_not_authentic_gets_the_same_401_response() {
     let gateway = start(Fate::Stored, &[]).await;
     let client = reqwest::Client::new();
     let good = sign(&SigningKey::new("first"), "1700000000", BODY.as_bytes());
@@ -275,7 +275,7 @@ async fn all_requests_that_are_not_authentic_get_the_same_response() {
 }
 
 #[tokio::test]
-async fn routes_methods_and_sizes_are_checked_before_the_signature() {
+async fn wrong_routes_get_404_wrong_methods_405_and_unauthentic_large_bodies_413() {
     let gateway = start(Fate::Stored, &["--max-body=2KiB"]).await;
     let unknown = ["", "/webhooks", "/webhooks/customerio//", "/webhooks/customerio/other", "/webhooks/customeriox"];
     for path in unknown.into_iter().skip(1).map(str::to_owned).chain(unknown.map(|path| path.to_owned() + "/")) {
@@ -315,7 +315,7 @@ async fn one_slash_at_the_end_of_the_path_is_ignored() {
 }
 
 #[tokio::test]
-async fn an_authentic_body_over_the_limit_is_a_dead_letter_with_its_size_hash_and_beginning() {
+async fn an_authentic_body_over_the_limit_becomes_a_dead_letter_with_size_and_hash() {
     let gateway = start(Fate::Stored, &["--max-body=100KiB", "--in-flight-bytes=400KiB", "--ack-deadline=3s"]).await;
     let body: Vec<u8> = (0..300_000_u32).map(|number| number.to_be_bytes()[3]).collect();
     let whole = gateway.post(ROUTE, "second", body.clone()).await;
@@ -359,7 +359,7 @@ async fn an_authentic_body_over_the_limit_is_a_dead_letter_with_its_size_hash_an
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_cannot_be_stored_gets_503() {
+async fn a_body_whose_dead_letter_cannot_be_stored_gets_503() {
     let gateway = start(Fate::Silent, &["--max-body=2KiB"]).await;
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 2049]).await.status(), 503);
     assert_eq!(gateway.metric("customerio_dead_letters_total"), 0.0);
@@ -380,7 +380,7 @@ async fn a_chunked_body_is_verified_and_stored_whole() {
 }
 
 #[tokio::test]
-async fn a_timestamp_out_of_tolerance_is_refused_only_if_configured() {
+async fn with_a_timestamp_tolerance_an_old_timestamp_gets_401_and_a_current_one_202() {
     let gateway = start(Fate::Stored, &["--timestamp-tolerance=5m"]).await;
     assert_eq!(gateway.post(ROUTE, "first", BODY).await.status(), 401);
     let now = (service::unix_millis() / 1000).to_string();
@@ -394,7 +394,7 @@ async fn a_timestamp_out_of_tolerance_is_refused_only_if_configured() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_stored_gets_503_in_time() {
+async fn a_body_that_cannot_be_stored_gets_503_within_two_seconds() {
     for fate in [Fate::Refused, Fate::Unacknowledged, Fate::Silent, Fate::Panic] {
         let gateway = start(fate, &[]).await;
         let started = Instant::now();
@@ -407,7 +407,7 @@ async fn a_body_that_cannot_be_stored_gets_503_in_time() {
 }
 
 #[tokio::test]
-async fn bytes_stay_charged_until_the_delivery_report_and_a_full_budget_gives_503() {
+async fn without_delivery_reports_bytes_stay_in_flight_and_a_full_budget_gives_503() {
     let gateway = start(Fate::Silent, &["--max-body=4KiB", "--in-flight-bytes=8KiB"]).await;
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 4000]).await.status(), 503);
     assert!(gateway.budget.used() > 4000, "the report has not come");
@@ -419,7 +419,7 @@ async fn bytes_stay_charged_until_the_delivery_report_and_a_full_budget_gives_50
 }
 
 #[tokio::test]
-async fn malformed_requests_do_not_stop_the_gateway() {
+async fn malformed_requests_get_a_4xx_and_the_next_valid_request_gets_202() {
     let gateway = start(Fate::Stored, &[]).await;
     let huge = format!("POST {ROUTE} HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     let cases = [

@@ -1,4 +1,4 @@
-//! Options for Platform's control plane, which the sink can do without.
+//! The options for queries to Platform's control plane. They are optional.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use platform::control::{ApiUrl, ControlSettings, Retries, Visibility};
 use platform::{ClientSettings, TokenSettings, is_unencrypted};
 use settings::{DurationArg, Problems};
 
-/// How long a request may take.
+/// Time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The options.
@@ -33,7 +33,7 @@ pub(super) struct ControlArgs {
     failed_batches_every: Every,
 }
 
-/// An address, or none.
+/// An address; an empty text means none.
 #[derive(Debug, Clone, Default)]
 struct OptionalUrl(Option<ApiUrl>);
 
@@ -45,7 +45,7 @@ impl FromStr for OptionalUrl {
     }
 }
 
-/// A time of at least a minute, or `off`.
+/// An interval of at least a minute, or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Every(Option<Duration>);
 
@@ -64,16 +64,16 @@ impl FromStr for Every {
     }
 }
 
-/// What the sink asks Platform's control plane for.
+/// Settings for the sink's queries to Platform's control plane.
 #[derive(Debug, Clone)]
 pub(crate) struct Control {
     pub(crate) settings: ControlSettings,
-    /// How often failed batches are looked for; `None` for never.
+    /// Interval of the search for failed batches; `None` for no search.
     pub(crate) failed_batches_every: Option<Duration>,
 }
 
 impl ControlArgs {
-    /// The settings, if the control plane can be asked.
+    /// Returns the settings, if the options for the control plane are complete.
     pub(super) fn control(
         &self,
         client: Option<&ClientSettings>,
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failed_batches_are_looked_for_at_most_once_a_minute_or_never() {
+    fn the_interval_for_failed_batches_is_at_least_a_minute_or_off() {
         let every = |text: &str| text.parse::<Every>().map(|every| every.0);
         assert_eq!((every("off"), every("5m")), (Ok(None), Ok(Some(Duration::from_secs(300)))));
         assert!(every("10s").unwrap_err().contains("at least 1m") && every("often").is_err());

@@ -1,4 +1,4 @@
-//! Options for the destination in Platform and for access tokens.
+//! The options for the destination in Platform and for access tokens.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use settings::{ImsCredentialArgs, Problems, TimeArg};
 use xdm::TenantId;
 
-/// How long a request to Platform may take.
+/// Time limit of a request to Platform.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The options for the events' destination in Platform.
@@ -89,7 +89,7 @@ pub(super) struct ImsArgs {
     credential: ImsCredentialArgs,
 }
 
-/// The values of the options that have no default.
+/// The settings that depend on required options.
 pub(super) struct Required {
     pub(super) tenant: TenantId,
     pub(super) envelope: EnvelopeSettings,

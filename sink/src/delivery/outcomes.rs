@@ -18,22 +18,22 @@ use crate::work::{DeadLetterReason, Item, ToDeadLetter};
 pub(super) struct Durable(Vec<Claim>);
 
 impl Durable {
-    /// Reports the records to the ledger: their offsets may be committed.
+    /// Reports the records to the ledger, so that their offsets may be committed.
     pub(super) fn settle(self, settler: &Settler) {
         settler.settle(self.0);
     }
 }
 
-/// The response that decided records, as its receipt says it.
+/// The properties of a response that its receipt contains.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Decision {
-    /// When the request was sent, in milliseconds since 1970.
+    /// Time at which the request was sent, in milliseconds since 1970.
     pub(super) sent_at: i64,
     /// HTTP status; 0 without a response.
     pub(super) status: u16,
 }
 
-/// What the write of an outcome needs.
+/// Writes the outcomes of decided records.
 pub(super) struct Outcomes {
     pub(super) journal: Journal,
     pub(super) metrics: Metrics,
@@ -41,7 +41,7 @@ pub(super) struct Outcomes {
 
 impl Outcomes {
     /// Writes the dead letters of these records, all together, and then the receipt of the response, if there was one.
-    /// Returns once Kafka has acknowledged all of it.
+    /// Returns once Kafka has acknowledged all these records.
     pub(super) async fn write(&self, decided: Decided<Item>, decision: Option<Decision>) -> Durable {
         let mut claims = Vec::with_capacity(decided.len());
         claims.extend(decided.items().map(|item| item.claim));

@@ -13,13 +13,13 @@ use crate::work::Item;
 pub(super) struct Answered {
     pub(super) sending: Sending<Item>,
     pub(super) verdict: Verdict,
-    /// HTTP status of the response; 0 without one.
+    /// HTTP status of the response; 0 without a response.
     pub(super) status: u16,
-    /// Milliseconds since 1970.
+    /// Time at which the request was sent, in milliseconds since 1970.
     pub(super) sent_at: i64,
 }
 
-/// What a request needs.
+/// Sends requests to Platform.
 pub(super) struct Sender {
     pub(super) client: PlatformClient,
     pub(super) metrics: Metrics,

@@ -1,4 +1,4 @@
-//! The delivery with a consumer on an embedded broker and a simulated Platform.
+//! Tests the delivery with a consumer on an embedded broker and with a simulated Platform.
 
 use std::thread::JoinHandle;
 
@@ -97,7 +97,7 @@ fn typed(id: &str) -> Vec<u8> {
     value
 }
 
-/// A sink: consumer thread and delivery task.
+/// A running sink with its consumer thread and delivery task.
 struct Running {
     thread: JoinHandle<Result<(), KafkaError>>,
     task: tokio::task::JoinHandle<Result<(), TaskError>>,
@@ -136,7 +136,7 @@ impl Running {
 struct World {
     settings: Settings,
     simulator: Simulator,
-    /// Keeps the topics: they disappear with the broker.
+    /// Keeps the broker alive, because the topics disappear with it.
     _broker: EmbeddedBroker,
 }
 
@@ -173,7 +173,7 @@ async fn a_low_rate_limit_with_a_backlog_in_several_partitions_is_not_a_stall() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_that_platform_asks_for_is_not_a_stall() {
+async fn a_pause_because_of_retry_after_is_not_a_stall() {
     let world = World::with(2, 4, &[]).await;
     let kind = FaultKind::Status { status: 503, retry_after: Some(5), date: false, body: None };
     world.simulator.add_fault(Fault { kind, requests: Some(1), seconds: None });
@@ -188,7 +188,7 @@ async fn a_request_that_never_ends_is_a_stall() {
     let world = World::with(2, 2, &[]).await;
     world.simulator.add_fault(Fault { kind: FaultKind::Delay { millis: 600_000 }, requests: None, seconds: None });
     let sink = Running::start(&world.settings, Duration::from_secs(1), 2);
-    // Shorter than the request's own timeout of 30 s.
+    // This is shorter than the request's timeout of 30 s.
     let deadline = Instant::now() + Duration::from_secs(25);
     while !sink.thread.is_finished() {
         assert!(Instant::now() < deadline, "waited for the consumer to end");

@@ -11,36 +11,37 @@ use crate::pace::{Concurrency, Rate};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) in_flight: usize,
-    /// Of the whole consumer group; 0 for no limit.
+    /// Limit for the whole consumer group; 0 for no limit.
     pub(crate) requests_per_second: u32,
-    /// Of the whole consumer group; 0 for no limit.
+    /// Limit for the whole consumer group; 0 for no limit.
     pub(crate) records_per_second: u32,
-    /// How long a record must have failed alone with 500 before it becomes a dead letter.
+    /// Time for which a record must have failed alone with 500 before it becomes a dead letter.
     pub(crate) dead_letter_after: Duration,
-    /// How often to send a request while nothing can be delivered.
+    /// Interval between two requests while nothing can be delivered.
     pub(crate) hold_probe: Duration,
-    /// How many of the recent records may become dead letters.
+    /// The share of recent records that may become dead letters.
     pub(crate) dead_letters: DeadLetterLimit,
 }
 
-/// The maximum of the instance's first pause and of every later one, unless Platform asks for a longer one. A pause may
-/// have begun just before the end of an outage, so the second value is also the longest time until the sink notices
-/// that end. After a pause the sink sends only one request. One request per second on average is no load for Platform,
-/// which takes a thousand per second otherwise, so a longer pause would save nothing. Jitter spreads the instances of a
-/// group.
+/// The longest first pause of the instance and the longest pause of all, unless Platform requests a longer one. A pause
+/// may begin just before the end of an outage, so the second value is also the longest time until the sink notices that
+/// end. After a pause, the sink sends only one request. One request per second on average is hardly a load for
+/// Platform, which otherwise gets up to a thousand per second, so a longer pause would have no benefit. Jitter spreads
+/// the requests of the instances in a group.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
-/// After this many failures without a success between them, the cause is Platform and not one of the batches.
+/// Number of failures, without a success between them, after which Platform counts as the cause and not one of the
+/// batches.
 const OUTAGE: u32 = 3;
 
-/// Why nothing is delivered.
+/// The reason why nothing, or only a part, is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hold {
-    /// A response of Platform is the reason.
+    /// Platform's responses require a hold.
     Platform(HoldReason),
     /// Platform refuses every record, so the records are not the cause.
     RefusedAlike,
-    /// `DEAD_LETTER_LIMIT`.
+    /// Further dead letters would exceed `DEAD_LETTER_LIMIT`.
     DeadLetterLimit,
 }
 
@@ -69,7 +70,7 @@ impl Hold {
         }
     }
 
-    /// Which records are held.
+    /// Returns a text that says which records are held.
     pub(crate) fn scope(self) -> &'static str {
         match self {
             Self::Platform(_) | Self::RefusedAlike => "nothing is delivered, no record is lost",
@@ -78,7 +79,7 @@ impl Hold {
     }
 }
 
-/// What the recent responses say about Platform.
+/// The condition of Platform according to the recent responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
     Works,
@@ -88,24 +89,24 @@ pub(super) enum Condition {
     Held,
 }
 
-/// A response, as far as its request's number and its time matter.
+/// The properties of a response and of its request that the gate needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reply {
     pub(super) number: u64,
     /// Whether the limit on requests in flight was reached when the request was sent.
     pub(super) bound: bool,
     pub(super) now: Instant,
-    /// Uniform in `[0, 1)`.
+    /// A random number, uniform in `[0, 1)`.
     pub(super) jitter: f64,
 }
 
-/// The state of the limits, pauses and holds. See the module.
+/// The state of the limits, pauses and holds.
 #[derive(Debug)]
 pub(super) struct Gate {
     hold_probe: Duration,
     in_flight: usize,
     next_number: u64,
-    /// Responses to requests before this number do not change the pace any more.
+    /// Responses to requests with a lower number do not change the pace any more.
     round: u64,
     concurrency: Concurrency,
     requests: Rate,
@@ -113,7 +114,8 @@ pub(super) struct Gate {
     backoff: Backoff,
     paused_until: Option<Instant>,
     held: Option<(Hold, Instant)>,
-    /// Requests from this number on carry a new token. If it is refused too, an expired token is not the reason.
+    /// Requests with this number or a higher one contain a new token. If Platform refuses that token too, expiry is not
+    /// the reason.
     fresh_token: Option<u64>,
     failures_in_row: u32,
 }
@@ -136,7 +138,7 @@ impl Gate {
         }
     }
 
-    /// Sends nothing before this time.
+    /// Prevents requests before this time.
     pub(super) fn begin_at(&mut self, time: Instant) {
         self.paused_until = Some(self.paused_until.map_or(time, |before| before.max(time)));
     }
@@ -172,7 +174,8 @@ impl Gate {
         self.failures_in_row >= OUTAGE
     }
 
-    /// Whether a request may be sent now. `has_news` says that a batch can show whether every record is refused alike.
+    /// Checks whether a request may be sent now. `has_news` is true if a batch can show whether Platform refuses every
+    /// record.
     ///
     /// # Errors
     /// The time before which no request may be sent; `None` if only a response changes that.
@@ -197,8 +200,8 @@ impl Gate {
         if ready_at > now { Err(Some(ready_at)) } else { Ok(()) }
     }
 
-    /// A request with this many records is sent; returns its number, and whether it reaches the limit on requests in
-    /// flight.
+    /// Notes that a request with this many records is sent. Returns the request's number, and whether it reaches the
+    /// limit on requests in flight.
     pub(super) fn sent(&mut self, records: usize, now: Instant) -> (u64, bool) {
         if let Some((_, probe_at)) = &mut self.held {
             *probe_at = now + self.hold_probe;
@@ -211,13 +214,13 @@ impl Gate {
         (number, self.in_flight >= self.concurrency.allowed())
     }
 
-    /// A request in flight got its response, or failed.
+    /// Notes that a request in flight got its response or failed.
     pub(super) fn returned(&mut self) {
         self.in_flight -= 1;
     }
 
-    /// A record was accepted, so Platform works, and the token and the settings are valid. Returns whether this ends an
-    /// outage.
+    /// Notes that a record was accepted, so Platform works, and the token and the settings are valid. Returns whether
+    /// this ends an outage.
     pub(super) fn succeeded(&mut self, reply: Reply) -> bool {
         let was_outage = self.is_outage();
         self.failures_in_row = 0;
@@ -230,12 +233,12 @@ impl Gate {
         was_outage
     }
 
-    /// A request failed in a way that may mean an outage.
+    /// Notes a failure that may mean an outage.
     pub(super) fn failed(&mut self) {
         self.failures_in_row += 1;
     }
 
-    /// A request got no response in time, so fewer may be in flight.
+    /// Notes that a request got no response in time, so that fewer requests may be in flight.
     pub(super) fn congested(&mut self, reply: Reply) {
         if reply.number >= self.round {
             self.concurrency.congested();
@@ -243,8 +246,8 @@ impl Gate {
         }
     }
 
-    /// Pauses the whole instance for at least as long as Platform asks. A response to a request from before the pause
-    /// only counts with its own `Retry-After`; otherwise a burst of such responses would multiply the pause.
+    /// Pauses the whole instance for at least `after`, which Platform requested. If the request was sent before the
+    /// current pause, only its own `Retry-After` counts; otherwise a burst of such responses would multiply the pause.
     pub(super) fn pause(&mut self, after: Option<Duration>, reply: Reply) {
         let asked = reply.now + after.unwrap_or_default();
         let until = if reply.number >= self.round {
@@ -263,7 +266,7 @@ impl Gate {
     }
 
     /// Handles 401, 403 and similar responses. The first refused token may only have expired: the client drops it, and
-    /// the next request carries a new one.
+    /// the next request contains a new one.
     pub(super) fn refused_by(&mut self, reason: HoldReason, reply: Reply) {
         if reason == HoldReason::Unauthorized && self.held.is_none() {
             match self.fresh_token {

@@ -1,8 +1,7 @@
 //! Holds the records that would exceed the dead-letter limit (`DEAD_LETTER_LIMIT`), while everything else continues.
 //!
 //! The limit applies to each source and code. Held records become dead letters once enough records of their source have
-//! been accepted. They are also sent again from time to time, because the configuration of Platform may have been
-//! corrected.
+//! been accepted. They are also sent again periodically, because the configuration of Platform may have been corrected.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -27,15 +26,15 @@ impl<T> Group<T> {
         self.items.iter().all(|(_, reason)| !matches!(reason, DeadLetterReason::Unsendable(..)))
     }
 
-    /// The records as a batch. They were refused after others had been accepted, so another rejection is confirmed at
-    /// once.
+    /// Returns the records as a batch to be sent again. They were refused after others had been accepted, so another
+    /// rejection is confirmed at once.
     fn again(self) -> Batch<T> {
         let items = self.items.into_iter().map(|(item, _)| item).collect();
         Batch { items, past: Past { others_accepted: true, over_limit: true, ..Past::default() } }
     }
 }
 
-/// The recent outcomes of each source, and the records that are held because of them. See the module.
+/// The recent outcomes of each source, and the records that are held because of them.
 #[derive(Debug)]
 pub(super) struct OverLimit<T> {
     recent: RecentOutcomes,
@@ -62,7 +61,7 @@ impl<T: Sourced> OverLimit<T> {
         self.recent.note_good(item.source(), 1);
     }
 
-    /// Returns those of the rejected records that may become dead letters now. The others are held.
+    /// Returns the rejected records that may become dead letters now, and holds the others.
     pub(super) fn dead_letter(
         &mut self,
         rejected: Vec<(T, DeadLetterReason)>,
@@ -97,7 +96,7 @@ impl<T: Sourced> OverLimit<T> {
         items
     }
 
-    /// When some of the held records are sent again.
+    /// Returns the time at which some of the held records are sent again; `None` if none of them can be sent.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.groups.iter().any(Group::can_be_sent).then_some(self.probe_at)
     }
@@ -112,7 +111,7 @@ impl<T: Sourced> OverLimit<T> {
         Some(self.groups.remove(index).again())
     }
 
-    /// One of the held records was accepted, so all of them are sent again: removes and returns them.
+    /// Removes and returns all held records that can be sent, because one of the held records was accepted.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Batch<T>> + use<T> {
         let (again, stay): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.groups).into_iter().partition(Group::can_be_sent);
@@ -120,7 +119,7 @@ impl<T: Sourced> OverLimit<T> {
         again.into_iter().map(Group::again)
     }
 
-    /// Removes and returns the records of revoked partitions; `stays` is false for them.
+    /// Removes and returns the records of revoked partitions, for which `stays` returns false.
     pub(super) fn remove(&mut self, stays: &mut impl FnMut(&T) -> bool) -> Vec<T> {
         let mut removed = Vec::new();
         self.groups.retain_mut(|group| {

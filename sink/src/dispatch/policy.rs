@@ -1,4 +1,4 @@
-//! Applies Platform's responses: what each verdict leads to.
+//! Applies Platform's verdicts to batches and records.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use super::queue::{Batch, Past};
 use super::{Decided, Dispatch, Sending};
 use crate::work::{DeadLetterReason, Sourced};
 
-/// The maximum time by which a batch is deferred.
+/// Maximum time by which a batch is deferred.
 const LONGEST_WAIT: Duration = Duration::from_secs(50);
 
-/// The same if Platform is overloaded, so that the batch is not the cause.
+/// Maximum time by which a batch is deferred if Platform is overloaded, so that the batch is not the cause.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(3);
 
-/// How often a record must have failed alone with 500 before it becomes a dead letter.
+/// Number of failures with 500 while sent alone, before which a record does not become a dead letter.
 const DEAD_LETTER_FAILURES: u32 = 5;
 
 impl<T: Sourced> Dispatch<T> {
@@ -31,7 +31,7 @@ impl<T: Sourced> Dispatch<T> {
                 (decided.inlet_id, decided.batch_id) = (inlet_id, batch_id);
                 self.records(batch, records, reply, &mut decided);
             }
-            // This is not the response of a batch endpoint.
+            // The response does not come from an endpoint for batches.
             Verdict::RetryAll { after, reason: RetryReason::Undeterminable } if batch.items.len() > 1 => {
                 self.again(batch, RetryReason::Unavailable, after, reply);
             }
@@ -90,7 +90,7 @@ impl<T: Sourced> Dispatch<T> {
         for (reason, items) in pending {
             let pending = Batch { items, past: batch.past };
             if reason == RetryReason::Unauthorized {
-                // If others were accepted with the same token, the token is valid.
+                // If other records were accepted with the same token, the token is valid.
                 if decided.accepted.is_empty() {
                     self.gate.refused_by(HoldReason::Unauthorized, reply);
                 }
@@ -101,7 +101,7 @@ impl<T: Sourced> Dispatch<T> {
         }
     }
 
-    /// A record was accepted, so Platform works, and the token and the settings are valid.
+    /// Notes that a record was accepted, so Platform works, and the token and the settings are valid.
     fn succeeded(&mut self, reply: Reply) {
         self.successes += 1;
         self.last_success = self.last_success.max(Some(reply.number));
@@ -112,7 +112,7 @@ impl<T: Sourced> Dispatch<T> {
         self.queue.others_accepted(reply.number);
     }
 
-    /// Refused records become dead letters if other records are accepted. Otherwise they wait until one is.
+    /// Makes refused records dead letters if another record was accepted; otherwise they wait until one is accepted.
     fn classify_refused(
         &mut self,
         refused: Vec<(T, DeadLetterReason)>,
@@ -139,7 +139,7 @@ impl<T: Sourced> Dispatch<T> {
         }
     }
 
-    /// Sends a batch again, at a time that fits the reason.
+    /// Schedules a batch to be sent again, at a time that depends on the reason.
     fn again(&mut self, batch: Batch<T>, reason: RetryReason, after: Option<Duration>, reply: Reply) {
         match reason {
             RetryReason::Throttled | RetryReason::Unavailable => {
@@ -170,11 +170,11 @@ impl<T: Sourced> Dispatch<T> {
         }
     }
 
-    /// Handles a 500, which either Platform or one record can cause. If others succeed meanwhile, one of these records
-    /// is the cause: the batch is halved until that record is alone. It then waits until it has failed often enough and
-    /// long enough.
+    /// Handles a 500, which either Platform or one record can cause. If other batches succeed meanwhile, one of these
+    /// records is the cause: the batch is halved until that record is alone. The record then waits until it has failed
+    /// often enough and for long enough to become a dead letter.
     fn server_error(&mut self, mut batch: Batch<T>, after: Option<Duration>, reply: Reply) {
-        // The failure of a suspect says nothing about Platform.
+        // A failure of the record that is the likely cause does not indicate an outage.
         if !batch.is_suspect() {
             self.gate.failed();
         }
@@ -194,8 +194,9 @@ impl<T: Sourced> Dispatch<T> {
         }
     }
 
-    /// Handles a response that blames the credential or the address. If others are accepted between two such responses,
-    /// neither is the cause: something between here and Platform rejects one record, and only that record waits.
+    /// Handles a response that indicates a wrong credential or address. If other records are accepted between two such
+    /// responses, neither is wrong: a system between the sink and Platform rejects one record, and only that record
+    /// waits.
     fn held_by(&mut self, mut batch: Batch<T>, reason: HoldReason, reply: Reply) {
         let others_succeed = batch.past.deferrals > 0 && self.successes > batch.past.successes;
         batch.past.successes = self.successes;

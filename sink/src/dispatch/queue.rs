@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 
 use super::gate::Condition;
 
-/// What happened to a batch so far.
+/// The history of a batch.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Past {
-    /// Failures with 500, each after another request had succeeded.
+    /// Number of failures with 500: the first one, and each later one if another request had succeeded before it.
     pub(super) failures: u32,
     pub(super) first_failure: Option<Instant>,
-    /// `Dispatch::successes` at the last failure.
+    /// Value of `Dispatch::successes` at the last failure.
     pub(super) successes: u64,
-    /// Platform has refused the whole batch and has accepted another record since.
+    /// Whether Platform has refused the whole batch and has accepted another record since.
     pub(super) others_accepted: bool,
     pub(super) deferrals: u32,
-    /// The batch was held because of the limit on dead letters.
+    /// Whether the batch was held because of the dead-letter limit.
     pub(super) over_limit: bool,
 }
 
@@ -38,7 +38,7 @@ impl<T> Batch<T> {
         self.items.len() == 1 && self.past.failures > 1
     }
 
-    /// Removes and returns the second half, with the same past. It is empty if there is only one record.
+    /// Removes and returns the second half, with the same past. The second half is empty if there is only one record.
     pub(super) fn split(&mut self) -> Self {
         let items = self.items.split_off(self.items.len().div_ceil(2));
         Self { items, past: self.past }
@@ -49,22 +49,22 @@ impl<T> Batch<T> {
 #[derive(Debug)]
 struct Unconfirmed<T> {
     batch: Batch<T>,
-    /// The number of its request. If a later request has an accepted record, the batch is sent once more.
+    /// Number of the batch's request. If a later request has an accepted record, the batch is sent once more.
     number: u64,
-    /// When the batch is sent again if no other record is accepted before.
+    /// Time at which the batch is sent again if no other record is accepted before.
     ask_at: Instant,
 }
 
-/// The batches that are not in flight. See the module.
+/// The batches that are not in flight.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     ready: VecDeque<Batch<T>>,
-    /// Batches that wait, each until its own time.
+    /// Batches that wait, each with the time at which it is due.
     deferred: Vec<(Instant, Batch<T>)>,
     /// Batches that Platform refused as a whole while it accepted nothing else.
     unconfirmed: VecDeque<Unconfirmed<T>>,
-    /// The last response was not a success, so new batches are sent before those that have failed. Otherwise the sink
-    /// might try nothing but a few bad records.
+    /// Whether the last response was not a success. New batches are then sent before batches that have failed;
+    /// otherwise the sink might send nothing but a few bad records.
     new_first: bool,
 }
 
@@ -78,13 +78,13 @@ impl<T> Queue<T> {
         self.ready.push_back(batch);
     }
 
-    /// Whether no batch can be sent at once.
+    /// Whether no batch is ready.
     pub(super) fn is_hungry(&self) -> bool {
         self.ready.is_empty()
     }
 
-    /// Whether a batch can show that not every record is refused. If only one batch is unconfirmed, it may be the only
-    /// bad one.
+    /// Whether a ready batch can show that Platform does not refuse every record. If only one batch is unconfirmed, it
+    /// may be the only bad one.
     pub(super) fn has_news(&self) -> bool {
         self.unconfirmed.len() == 1 && !self.ready.is_empty()
     }
@@ -114,28 +114,28 @@ impl<T> Queue<T> {
         if due { self.unconfirmed.pop_front().map(|unconfirmed| unconfirmed.batch) } else { None }
     }
 
-    /// In an outage and during a hold, a batch is sent before its own time, whenever the pause or the probe interval
-    /// ends: any batch can show that the outage is over.
+    /// Removes and returns the deferred batch that is due next, before it is due. In an outage and during a hold, any
+    /// batch can show that Platform works again, so one is sent whenever the pause or the probe interval ends.
     fn pick_probe(&mut self) -> Option<Batch<T>> {
         let deferred = self.deferred.iter().enumerate().filter(|(_, (_, batch))| !batch.is_suspect());
         let (next, _) = deferred.min_by_key(|(_, (time, _))| *time)?;
         Some(self.deferred.swap_remove(next).1)
     }
 
-    /// When the next of the waiting batches is due.
+    /// Returns the time at which the next of the waiting batches is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let deferred = self.deferred.iter().map(|(time, _)| *time);
         deferred.chain(self.unconfirmed.front().map(|unconfirmed| unconfirmed.ask_at)).min()
     }
 
-    /// Defers this batch alone, longer each time and at most by `longest`.
+    /// Defers only this batch, for longer each time and at most for `longest`.
     pub(super) fn defer(&mut self, mut batch: Batch<T>, longest: Duration, now: Instant, jitter: f64) {
         let wait = Duration::from_millis(200).saturating_mul(1 << batch.past.deferrals.min(8)).min(longest);
         batch.past.deferrals += 1;
         self.deferred.push((now + wait.mul_f64(0.5 + jitter / 2.0), batch));
     }
 
-    /// The halves of a batch are sent next.
+    /// Splits a batch and puts its halves first in the queue.
     pub(super) fn halve(&mut self, mut batch: Batch<T>) {
         let second = batch.split();
         if !second.items.is_empty() {
@@ -144,14 +144,14 @@ impl<T> Queue<T> {
         self.ready.push_front(batch);
     }
 
-    /// Keeps a batch whose rejection is unconfirmed; returns how many such batches there are.
+    /// Keeps a batch whose rejection is unconfirmed; returns the number of such batches.
     pub(super) fn push_unconfirmed(&mut self, batch: Batch<T>, number: u64, ask_at: Instant) -> usize {
         self.unconfirmed.push_back(Unconfirmed { batch, number, ask_at });
         self.unconfirmed.len()
     }
 
-    /// A record of this request was accepted. Unconfirmed batches that were sent before it are sent once more, and that
-    /// response counts.
+    /// Notes that a record of this request was accepted. Unconfirmed batches that were sent before the request are sent
+    /// once more, and their next response decides.
     pub(super) fn others_accepted(&mut self, number: u64) {
         let (unconfirmed, still): (Vec<_>, Vec<_>) =
             self.unconfirmed.drain(..).partition(|unconfirmed| unconfirmed.number < number);
@@ -162,7 +162,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// An outage is over: every batch that was deferred because of it is due now.
+    /// Makes all deferred batches due now, because an outage is over. Only records that are the likely cause of a 500
+    /// still wait.
     pub(super) fn outage_ended(&mut self, now: Instant) {
         let waiting = self.deferred.iter_mut().filter(|(_, batch)| !batch.is_suspect());
         waiting.for_each(|(time, _)| *time = now.min(*time));
@@ -174,7 +175,7 @@ impl<T> Queue<T> {
         Some(self.deferred.swap_remove(index).1)
     }
 
-    /// Removes and returns the records of revoked partitions; `stays` is false for them.
+    /// Removes and returns the records of revoked partitions, for which `stays` returns false.
     pub(super) fn remove(&mut self, stays: &mut impl FnMut(&T) -> bool) -> Vec<T> {
         let mut removed = Vec::new();
         let mut sift = |batch: &mut Batch<T>| {

@@ -1,4 +1,4 @@
-//! Tests of single rules; `any_answers` has the property test over every sequence of responses.
+//! Tests single rules; `any_answers` contains the property test over every sequence of responses.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,11 +28,11 @@ impl Sourced for u32 {
     }
 }
 
-/// Records from this number on belong to another source.
+/// Records with this number or a higher one belong to another source.
 const OTHER: u32 = 1_000_000;
 
 #[test]
-fn nothing_is_sent_before_the_beginning() {
+fn nothing_is_sent_before_the_configured_time() {
     let mut harness = Harness::new(LIMITS);
     let begin = harness.now + Duration::from_secs(900);
     harness.dispatch.begin_at(begin);
@@ -73,7 +73,7 @@ impl Harness {
         self.try_send().expect("a batch to send")
     }
 
-    /// Waits until something can be sent; returns it with the time that passed.
+    /// Advances the clock until a batch can be sent; returns the batch and the time that passed.
     fn wait(&mut self) -> (Sending<u32>, Duration) {
         let start = self.now;
         for _ in 0..10_000 {
@@ -122,7 +122,7 @@ fn all(reason: RetryReason) -> Verdict {
 }
 
 #[test]
-fn a_refused_record_becomes_a_dead_letter_if_others_of_its_batch_are_accepted() {
+fn a_refused_record_in_a_batch_with_accepted_records_becomes_a_dead_letter() {
     let mut harness = Harness::with(&[&[1, 2, 3]]);
     let sending = harness.send();
     harness.accept_all_but(sending, &[2]);
@@ -130,7 +130,7 @@ fn a_refused_record_becomes_a_dead_letter_if_others_of_its_batch_are_accepted() 
 }
 
 #[test]
-fn a_batch_that_is_refused_whole_is_sent_once_more_after_another_is_accepted() {
+fn a_wholly_refused_batch_is_sent_once_more_after_another_batch_is_accepted() {
     let mut harness = Harness::with(&[&[1], &[2]]);
     let sending = harness.send();
     harness.accept_all_but(sending, &[1]);
@@ -154,7 +154,7 @@ fn an_acceptance_in_a_later_request_confirms_a_rejection_at_once() {
 }
 
 #[test]
-fn while_every_record_is_refused_all_are_held_until_one_is_accepted() {
+fn while_platform_refuses_every_record_all_records_are_held() {
     let mut harness = Harness::with(&[&[1, 2], &[3, 4], &[5, 6], &[7, 8]]);
     for _ in 0..2 {
         let sending = harness.send();
@@ -195,7 +195,7 @@ fn a_single_refused_record_does_not_delay_the_records_after_it() {
 }
 
 #[test]
-fn retry_after_pauses_the_whole_instance_and_recovery_starts_with_one_request() {
+fn retry_after_pauses_the_instance_which_then_resumes_with_one_request() {
     let batches: Vec<Vec<u32>> = (0..20).map(|number| vec![number]).collect();
     let mut harness = Harness::new(LIMITS);
     batches.into_iter().for_each(|batch| harness.dispatch.offer(batch));
@@ -226,11 +226,11 @@ fn a_burst_of_throttled_responses_causes_one_pause() {
 }
 
 #[test]
-fn delivery_resumes_within_seconds_after_an_outage_of_any_length() {
+fn delivery_resumes_within_two_seconds_after_a_long_outage() {
     const SECONDS: Duration = Duration::from_secs(2);
     for reason in [RetryReason::Connection, RetryReason::Timeout, RetryReason::ServerError, RetryReason::Unavailable] {
         let mut harness = Harness::new(LIMITS);
-        // The jitter that makes every wait the longest.
+        // This jitter makes every wait as long as possible.
         harness.jitter = 0.999;
         let (mut offered, start) = (0, harness.now);
         while harness.now - start < Duration::from_secs(600) {
@@ -304,7 +304,7 @@ fn an_instance_uses_its_share_of_the_groups_rates() {
 }
 
 #[test]
-fn an_expired_token_costs_one_request_and_a_refused_new_token_holds() {
+fn only_the_refusal_of_a_new_token_holds_the_sink() {
     let mut harness = Harness::with(&[&[1], &[2], &[3]]);
     let sent = [harness.send(), harness.send()];
     sent.into_iter().for_each(|sending| harness.answer(sending, Verdict::Hold(HoldReason::Unauthorized)));
@@ -319,7 +319,7 @@ fn an_expired_token_costs_one_request_and_a_refused_new_token_holds() {
 }
 
 #[test]
-fn a_record_that_always_gets_500_becomes_a_dead_letter_only_after_the_configured_time() {
+fn a_record_that_always_gets_500_is_dead_lettered_after_the_configured_time() {
     let bad = 13;
     let mut harness = Harness::new(LIMITS);
     harness.dispatch.offer((0..16).collect());
@@ -347,7 +347,7 @@ fn a_record_that_always_gets_500_becomes_a_dead_letter_only_after_the_configured
 }
 
 #[test]
-fn records_that_always_get_500_do_not_delay_the_others() {
+fn records_that_always_get_500_do_not_delay_other_records() {
     let mut harness = Harness::new(LIMITS);
     let is_bad = |item: &u32| (1..=5).contains(item);
     (1..=5).for_each(|bad| harness.dispatch.offer(vec![bad]));
@@ -377,7 +377,7 @@ fn records_that_always_get_500_do_not_delay_the_others() {
 }
 
 #[test]
-fn an_outage_with_500_makes_no_dead_letter_and_splits_no_batch() {
+fn an_outage_with_500_neither_dead_letters_a_record_nor_splits_a_batch() {
     let mut harness = Harness::with(&[&[1, 2, 3], &[4, 5, 6]]);
     for _ in 0..200 {
         let (sending, _) = harness.wait();

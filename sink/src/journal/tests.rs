@@ -1,4 +1,4 @@
-//! Tests the journal on a topic with limits.
+//! Tests the journal with a simulated broker that refuses records.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,12 +14,12 @@ use crate::work::Code;
 
 const MIB: usize = 1024 * 1024;
 
-/// A journal that repeats a write that cannot succeed would never end.
+/// Limits the time of `work`, because a journal that repeats a write that cannot succeed would never end.
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), work).await.expect("the same write is repeated")
 }
 
-/// A record as it reached the topic.
+/// A record on a topic.
 #[derive(Debug, Clone)]
 struct Stored {
     topic: String,
@@ -35,18 +35,18 @@ impl Stored {
     }
 }
 
-/// A broker that refuses records, by their size or because of the batch that they are in.
+/// A simulated broker that refuses records because of their size or because of their batch.
 #[derive(Debug, Default)]
 struct Broker {
     /// `max.message.bytes`; `None` for no limit.
     limit: Option<usize>,
     /// Whether every batch with several records contains one that is too large.
     large_neighbours: bool,
-    /// How many more records are refused regardless of their size.
+    /// Number of further records that are refused regardless of their size.
     refuse: AtomicUsize,
     stored: Mutex<Vec<Stored>>,
     refused: AtomicUsize,
-    /// Number of writes in progress now, and its maximum so far.
+    /// Number of writes in progress.
     in_progress: AtomicUsize,
     most_in_progress: AtomicUsize,
 }
@@ -105,7 +105,7 @@ impl Broker {
     }
 }
 
-/// Records that become dead letters, at offsets from 0.
+/// Returns records that become dead letters, with offsets from 0.
 fn dead_letters(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<ToDeadLetter> {
     let dead_letters = values.into_iter().zip(0..).map(|(value, offset)| ToDeadLetter {
         record: PackedRecord::pack(
@@ -121,7 +121,7 @@ fn dead_letters(values: impl IntoIterator<Item = Vec<u8>>) -> Vec<ToDeadLetter> 
 }
 
 #[tokio::test]
-async fn a_record_that_is_refused_because_of_its_batch_is_written_whole() {
+async fn a_record_whose_batch_is_too_large_is_written_whole_in_a_separate_batch() {
     let broker = Broker { large_neighbours: true, ..Broker::default() };
     in_time(broker.journal().dead_letters(&dead_letters([vec![7; MIB]]))).await;
     let stored = broker.stored();
@@ -130,7 +130,7 @@ async fn a_record_that_is_refused_because_of_its_batch_is_written_whole() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_over_the_limit_of_its_topic_is_truncated_and_the_next_one_is_written() {
+async fn a_dead_letter_over_the_topic_limit_is_truncated_and_does_not_block_the_next() {
     for size in [MIB, 8 * MIB, 10 * MIB, 64 * MIB] {
         // If both topics have the same limit, the additional headers make the dead letter too large.
         let broker = Broker::with_limit(size);
@@ -151,8 +151,8 @@ async fn a_dead_letter_over_the_limit_of_its_topic_is_truncated_and_the_next_one
 }
 
 #[tokio::test]
-async fn a_truncated_dead_letter_that_its_topic_refuses_is_written_once_the_limit_is_raised() {
-    // Refuses the whole record twice (in a shared batch and alone), and the cut one twice.
+async fn a_refused_truncated_dead_letter_is_repeated_until_the_topic_accepts_it() {
+    // Refuses the whole record twice (in a shared batch and alone), and the truncated record twice.
     let broker = Broker { refuse: AtomicUsize::new(4), ..Broker::default() };
     let journal = broker.journal();
     let dead_letters = dead_letters([vec![7; MIB]]);
@@ -172,7 +172,7 @@ async fn a_truncated_dead_letter_that_its_topic_refuses_is_written_once_the_limi
 }
 
 #[tokio::test]
-async fn the_dead_letters_of_a_batch_are_produced_together() {
+async fn all_dead_letters_of_a_batch_are_in_flight_at_the_same_time() {
     let broker = Broker::default();
     broker.journal().dead_letters(&dead_letters(vec![vec![7; 10]; 200])).await;
     assert_eq!(broker.most_in_progress.load(Ordering::SeqCst), 200);
@@ -198,12 +198,12 @@ fn receipt(entries: usize) -> Receipt<'static> {
     }
 }
 
-/// The size of the largest record with a single entry.
+/// Maximum size of a record with a single entry, in bytes.
 const ONE_ENTRY: usize = 250;
 
 proptest! {
     #[test]
-    fn a_receipt_over_the_limit_of_its_topic_is_split_and_each_entry_is_written_once_in_order(
+    fn a_receipt_over_the_topic_limit_is_split_and_each_entry_is_written_once(
         entries in 1..300usize,
         limit in ONE_ENTRY..20_000usize,
         large_neighbours in any::<bool>(),

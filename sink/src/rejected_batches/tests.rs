@@ -1,4 +1,4 @@
-//! Passes against the simulator, with topics in memory.
+//! Tests passes with the simulator and with topics in memory.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,15 +11,15 @@ use serde_json::json;
 
 use super::*;
 
-/// The topics in memory.
+/// Topics in memory.
 #[derive(Debug, Default)]
 struct Memory {
-    /// The typed records that are retained, by their event.
+    /// The retained typed records by event id.
     typed: HashMap<String, PackedRecord>,
-    /// What was written: headers with their values, and the value.
+    /// The dead letters that were written.
     written: Mutex<Vec<Written>>,
     marks: Mutex<Vec<i64>>,
-    /// The number of writes that succeed.
+    /// Number of further writes that succeed.
     capacity: Mutex<usize>,
 }
 
@@ -89,7 +89,7 @@ impl Topics for Arc<Memory> {
     }
 }
 
-/// A simulator with a dataset that takes events, and a watcher of it.
+/// A simulator with a dataset that accepts events, and the parts of a watcher for it.
 struct World {
     simulator: Simulator,
     http: reqwest::Client,
@@ -138,7 +138,8 @@ impl World {
         self.simulator.add_control_fault(ControlFault::from(kind));
     }
 
-    /// Sends events as one request; those that begin with `bad` fail after acceptance.
+    /// Sends events in one request. With the fault [`failing`], events whose id begins with `bad` fail after
+    /// acceptance.
     async fn send(&self, ids: &[&str]) {
         let settings = SimSettings::default();
         let schema = json!({"id": settings.schema_id, "contentType": "application/vnd.adobe.xed-full+json;version=1"});
@@ -164,7 +165,7 @@ fn failing() -> ControlFaultKind {
 }
 
 #[tokio::test]
-async fn each_rejected_event_becomes_one_dead_letter_with_its_typed_record_or_its_row() {
+async fn each_rejected_event_gets_one_dead_letter_with_its_typed_record_or_batch_row() {
     let world = World::start().await;
     world.fault(failing());
     world.send(&["good-1", "bad-1", "bad-2"]).await;
@@ -189,7 +190,7 @@ async fn each_rejected_event_becomes_one_dead_letter_with_its_typed_record_or_it
     assert_eq!(value["_id"], "bad-2");
     assert!(row.header("dead-letter-message").unwrap().contains("has expired"));
 
-    // Neither another pass nor another process writes them again.
+    // Neither another pass nor another process writes these dead letters again.
     world.watcher(&topics).pass(&mut progress, service::unix_millis()).await.unwrap();
     world.watcher(&topics).pass(&mut None, service::unix_millis()).await.unwrap();
     assert_eq!(topics.written.lock().unwrap().len(), 3);
@@ -202,7 +203,7 @@ async fn each_rejected_event_becomes_one_dead_letter_with_its_typed_record_or_it
 }
 
 #[tokio::test]
-async fn a_pass_that_ends_early_goes_on_where_it_was() {
+async fn the_pass_after_a_failed_pass_writes_only_the_missing_dead_letters() {
     let world = World::start().await;
     world.fault(failing());
     world.send(&["bad-1", "bad-2", "bad-3"]).await;
@@ -212,7 +213,7 @@ async fn a_pass_that_ends_early_goes_on_where_it_was() {
     assert!(matches!(failed, Err(Failure::Other(_))), "{failed:?}");
     assert!(topics.marks.lock().unwrap().is_empty(), "nothing is marked before everything is written");
     *topics.capacity.lock().unwrap() = usize::MAX;
-    // A new process: only the topic knows what was written.
+    // A new process knows only from the topic what was written.
     world.watcher(&topics).pass(&mut None, service::unix_millis()).await.unwrap();
     let ids: Vec<_> = topics.written.lock().unwrap().iter().filter_map(|written| written.header("event-id")).collect();
     assert_eq!(ids, ["bad-1", "bad-2", "bad-3"]);
@@ -220,7 +221,7 @@ async fn a_pass_that_ends_early_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_credential_that_may_not_read_is_distinguished_from_other_failures() {
+async fn a_missing_permission_to_view_datasets_ends_a_pass_with_may_not_read() {
     let world = World::start().await;
     let topics = Arc::new(Memory::with(&[]));
     world.fault(ControlFaultKind::MissingPermission { permission: "view-datasets".to_owned() });
@@ -229,7 +230,7 @@ async fn a_credential_that_may_not_read_is_distinguished_from_other_failures() {
 }
 
 #[test]
-fn a_pass_looks_back_before_the_mark_and_the_first_one_as_far_as_platform_keeps_batches() {
+fn the_first_pass_looks_back_30_days_and_later_ones_a_day_before_the_mark() {
     let now = 100 * DAY_MS;
     assert_eq!(Checked::default().from(now), 70 * DAY_MS);
     let checked = Checked { to: Some(99 * DAY_MS), ..Checked::default() };
@@ -242,7 +243,7 @@ fn a_pass_looks_back_before_the_mark_and_the_first_one_as_far_as_platform_keeps_
 }
 
 #[test]
-fn the_reader_of_partition_0_is_known_by_its_metrics() {
+fn an_instance_reads_partition_0_if_its_offset_metric_has_that_partition() {
     let registry = Registry::new();
     assert!(!reads_first_partition(&registry));
     let offsets = Opts::new("customerio_kafka_consumer_offset", "x");

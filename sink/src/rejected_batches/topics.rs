@@ -1,4 +1,4 @@
-//! The topics on Kafka, as a pass needs them. The reading calls block, so they run on threads of their own.
+//! Access to the topics on Kafka for a pass. Reads block, so they run on separate threads.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -15,17 +15,19 @@ use kafka::{Connection, Headers, KafkaError, Record, TopicName, Watermarks};
 use super::{CHECKED_TO, Checked, Rejected, Topics};
 use crate::config::Settings;
 
-/// How long the next record may take.
+/// Time limit for the next record of a read.
 const NEXT_RECORD: Duration = Duration::from_secs(30);
-/// How long a transaction of the transformer may stay open.
+/// Maximum time for which a transaction of the transformer may stay open.
 const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
-/// An event is in a batch that Platform creates within minutes after its receipt.
+/// Time before the creation of a batch from which receipts are searched. Platform creates the batch of an event within
+/// minutes after it has accepted the event.
 const RECEIPT_BEFORE_MS: i64 = 6 * 60 * 60 * 1000;
-/// Without receipts, the typed record itself is looked for, and it may have waited.
+/// Time before the creation of a batch from which typed records are searched if there are no receipts. It is longer
+/// because a typed record may have waited.
 const TYPED_BEFORE_MS: i64 = 24 * 60 * 60 * 1000;
-/// How far clocks may differ.
+/// Tolerance for clocks that differ.
 const AFTER_MS: i64 = 10 * 60 * 1000;
-/// The largest record that is written whole.
+/// Maximum size of a record that is written whole, in bytes.
 const LARGEST_RECORD: usize = 16 * 1024 * 1024;
 
 /// The topics and a producer for dead letters.
@@ -106,8 +108,8 @@ async fn blocking<R: Send + 'static>(
     called.unwrap_or_else(|_| Err(KafkaError::Configuration("reading a topic was interrupted".to_owned())))
 }
 
-/// The typed records of these events. With receipts, the receipts of this time say where they are; without, the typed records
-/// themselves are of this time.
+/// Returns the typed records of these events. If there are receipts, those in the time range contain the positions of
+/// the typed records; otherwise the typed records in the time range are searched.
 fn find(
     connection: &Connection,
     (typed, receipts): (&TopicName, Option<&TopicName>),
@@ -130,7 +132,8 @@ fn find(
     Ok(found)
 }
 
-/// The offsets of the records that were written from a time on, up to another one or to the current end.
+/// Returns the offset ranges of the records that were written between two times. Without `until`, the ranges end at the
+/// current end of the topic.
 fn between(
     offsets: &Offsets,
     topic: &TopicName,
@@ -138,7 +141,7 @@ fn between(
     until: Option<i64>,
 ) -> Result<Vec<OffsetRange>, KafkaError> {
     let watermarks = offsets.watermarks(topic)?;
-    // Everything was written after 1970.
+    // All records were written after 1970, so a time before that means the beginning of the topic.
     let starts = if from > 0 { offsets.at(topic, &watermarks, from)? } else { BTreeMap::new() };
     let ends = until.map(|until| offsets.at(topic, &watermarks, until)).transpose()?;
     let range = |(&partition, watermark): (&Partition, &Watermarks)| {
@@ -176,7 +179,7 @@ fn keep(record: &Record<'_>, ids: &HashSet<String>, found: &mut HashMap<String, 
     }
 }
 
-/// Notes where the typed records of these events are, according to a receipt.
+/// Notes the positions of the typed records of these events, according to a receipt.
 fn accepted(value: &[u8], ids: &HashSet<String>, positions: &mut HashMap<String, Position>) {
     let Some(receipt) = Receipt::read(value) else { return };
     for entry in receipt.records.iter().filter(|entry| entry.verdict == ReceiptVerdict::Accepted) {
@@ -186,7 +189,7 @@ fn accepted(value: &[u8], ids: &HashSet<String>, positions: &mut HashMap<String,
     }
 }
 
-/// Ranges of one record each, at most one of a partition at a time.
+/// Returns rounds of ranges with one record each; a round has at most one range per partition.
 fn rounds<'p>(positions: impl Iterator<Item = &'p Position>) -> Vec<Vec<OffsetRange>> {
     let mut by_partition: BTreeMap<Partition, Vec<Offset>> = BTreeMap::new();
     for position in positions {
@@ -214,7 +217,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn only_accepted_entries_of_a_receipt_name_a_position() {
+    fn only_accepted_entries_of_a_receipt_give_the_position_of_an_event() {
         let entry = |offset, id: &'static str, verdict| ReceiptEntry {
             position: Position::new(1, offset),
             event_id: id.into(),
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_reads_one_record_of_each_partition() {
+    fn a_round_has_at_most_one_record_of_each_partition() {
         let positions = [Position::new(0, 5), Position::new(1, 9), Position::new(0, 7)];
         let rounds = rounds(positions.iter());
         let range = |partition, start| {
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn typed_records_are_found_by_receipts_or_without_and_dead_letters_are_read_again() {
+    async fn rejected_events_are_found_with_and_without_receipts_and_progress_is_read_back() {
         let broker = EmbeddedBroker::start().unwrap();
         let settings = settings(&broker.bootstrap(), "receipts");
         for topic in [&settings.input, &settings.dead_letters, settings.receipts.as_ref().unwrap()] {

@@ -1,4 +1,5 @@
-//! Tests window and dedup against naive models: over random ids and times, and over random schedules of a worker.
+//! Compares the window with a naive model, for random ids and times, and tests [`Dedup`] with random schedules of a
+//! worker.
 
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ fn limits(seconds: u32, ids: usize) -> WindowLimits {
     WindowLimits { seconds, ids }
 }
 
-/// Ids with their times, in order; searched from the newest to the oldest.
+/// A model of the window: a list of ids with their times, which is searched from the newest entry to the oldest.
 struct Naive(Vec<(u32, u32)>, WindowLimits);
 
 impl Naive {
@@ -28,8 +29,8 @@ impl Naive {
     fn insert(&mut self, number: u32, received: u32) {
         self.0.push((number, received));
         let newest = self.0.iter().map(|(_, at)| *at).max().unwrap_or(0);
-        // `newest` never decreases when the window drops entries. The model behaves the same, because only the oldest
-        // entries are dropped.
+        // The window keeps its latest time when entries are dropped; the model uses the latest time of the remaining
+        // entries.
         while let Some((_, at)) = self.0.first() {
             if self.0.len() <= self.1.ids && newest.saturating_sub(*at) <= self.1.seconds {
                 break;
@@ -82,7 +83,7 @@ fn the_time_that_a_window_covers_is_limited_by_the_number_of_ids() {
 }
 
 #[test]
-fn sequence_numbers_may_wrap_around() {
+fn a_window_still_finds_ids_after_sequence_numbers_wrap_around() {
     let mut window = Window::new(limits(100, 5));
     window.set_oldest(u32::MAX - 2);
     for number in 0..20 {
@@ -107,22 +108,22 @@ fn a_gateway_whose_clock_is_far_ahead_does_not_empty_the_window() {
 fn an_id_of_a_full_window_takes_less_than_28_bytes() {
     let mut window = Window::new(limits(7200, 200_000));
     let begun = Instant::now();
-    // Fills it twice: the old entries must not leave allocated memory behind.
+    // Fills the window twice: dropped entries must not leave allocated memory behind.
     (0..400_000).for_each(|number| window.insert(id(number), Seconds(number / 100)));
     let per_id = window.bytes() / window.ids();
     println!("{per_id} bytes an id; 400,000 ids in {:?}", begun.elapsed());
     assert!(per_id < 28, "{per_id}");
 }
 
-/// The steps of a worker: raw events of one partition with repeats, transactions that commit or abort, and owners that
-/// change. The typed topic contains what was committed, and a new owner's window is restored from it.
+/// A step of a worker that processes one partition with repeated events. A transaction commits or aborts, and a new
+/// owner restores its window from the committed records of the typed topic.
 #[derive(Debug, Clone)]
 enum Event {
     /// The worker processes the next raw record.
     Process,
     Commit,
     Abort,
-    /// The partition is revoked after the transaction's end; the next owner reads the typed topic.
+    /// The transaction ends and the partition is revoked. The next owner reads the typed topic.
     Rebalance {
         committed: bool,
     },
@@ -140,10 +141,10 @@ fn event() -> impl Strategy<Value = Event> {
 struct Life {
     raw: Vec<(u32, u32)>,
     limits: WindowLimits,
-    /// The next record to read, and where a new owner, or an abort, starts.
+    /// Index of the next raw record to read.
     position: usize,
     committed: usize,
-    /// The typed topic (id, time), and what the open transaction would add.
+    /// The committed records of the typed topic, as (id, time).
     typed: Vec<(u32, u32)>,
     open: Vec<(u32, u32)>,
     dedup: Dedup,
@@ -197,7 +198,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn each_event_is_typed_once_despite_aborts_and_new_owners(
+    fn each_event_becomes_one_typed_record_despite_aborts_and_rebalances(
         raw in prop::collection::vec(0_u32..30, 1..120),
         events in prop::collection::vec(event(), 1..400),
     ) {

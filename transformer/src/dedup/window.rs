@@ -1,5 +1,5 @@
-//! The window of one partition: ids with their times in the order of the typed partition, limited in time and in
-//! number.
+//! The dedup window of one partition: ids with their receive times, in the order of the typed records, limited in time
+//! and in number.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,12 +8,11 @@ use hashbrown::HashTable;
 
 use super::{IdHash, Seconds};
 
-/// The limits of a window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WindowLimits {
-    /// `TRANSFORMER_DEDUP_WINDOW`, in seconds.
+    /// The value of `TRANSFORMER_DEDUP_WINDOW`, in seconds.
     pub(crate) seconds: u32,
-    /// `TRANSFORMER_DEDUP_MAX_IDS`.
+    /// The value of `TRANSFORMER_DEDUP_MAX_IDS`.
     pub(crate) ids: usize,
 }
 
@@ -23,7 +22,7 @@ impl WindowLimits {
     }
 }
 
-/// 20 bytes; the index adds 6 or 7 for each.
+/// One id in the window. An entry takes 20 bytes, and 6 or 7 more in the index.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     id: IdHash,
@@ -36,18 +35,19 @@ impl Entry {
     }
 }
 
-/// The entries of one window. See the module.
+/// The dedup window of one partition.
 #[derive(Debug)]
 pub(crate) struct Window {
     limits: WindowLimits,
     entries: VecDeque<Entry>,
-    /// Number of the oldest entry; numbers only grow, and wrap.
+    /// Number of the oldest entry. Entries are numbered consecutively, and the numbers wrap around.
     oldest: u32,
     /// The number of each id's newest entry.
     index: HashTable<u32>,
-    /// The latest time so far.
+    /// The latest receive time so far.
     newest: Seconds,
-    /// The latest time of an entry that was dropped because the window was full, or that was never read.
+    /// The latest receive time of an unexpired entry that was dropped because the window was full, or that was never
+    /// read.
     lost: Option<Seconds>,
     begins_late: bool,
 }
@@ -65,12 +65,12 @@ impl Window {
         }
     }
 
-    /// Entries before the first one are missing.
+    /// Declares that earlier entries than the first one are missing.
     pub(super) fn begin_late(&mut self) {
         self.begins_late = true;
     }
 
-    /// Whether the window contains this event, received at most one window before `received`.
+    /// Whether the window contains this event with a receive time of at most `limits.seconds` before `received`.
     pub(crate) fn contains(&self, id: IdHash, received: Seconds) -> bool {
         self.find(id).is_some_and(|seen| received.0.saturating_sub(seen.0) <= self.limits.seconds)
     }
@@ -84,7 +84,7 @@ impl Window {
         self.entries.get(usize::try_from(number.wrapping_sub(self.oldest)).ok()?)
     }
 
-    /// Adds an id; a repeated id counts from its new time.
+    /// Adds an id. A repeated id counts from its new receive time.
     pub(crate) fn insert(&mut self, id: IdHash, received: Seconds) {
         if std::mem::take(&mut self.begins_late) {
             self.lost = Some(received);
@@ -96,8 +96,8 @@ impl Window {
         self.evict();
     }
 
-    /// Makes room for one more entry. By default both parts would double their capacity, the index even only because of
-    /// removed entries, and a full window would stay a third larger permanently.
+    /// Allocates memory for one more entry. By default, both collections would double their capacity, the index even if
+    /// only removed entries use it up, and a full window would permanently be a third larger.
     fn make_room(&mut self) {
         let held = self.entries.len();
         if held == self.entries.capacity() {
@@ -107,7 +107,7 @@ impl Window {
         if self.index.len() == self.index.capacity() {
             let ids = self.index.len();
             self.index.clear();
-            // Otherwise its capacity would be used up by removed entries.
+            // If the cleared index is large enough, only removed entries had used up its capacity.
             if self.index.capacity() < ids + ids / 16 + 1 {
                 self.index = HashTable::with_capacity((ids * 2).max(4));
             }
@@ -115,7 +115,7 @@ impl Window {
         }
     }
 
-    /// Makes the index of the id point to the entry at this place.
+    /// Makes the index map the id of the entry at this position to that entry.
     fn note(&mut self, place: usize) {
         let Some(&Entry { id, .. }) = self.entries.get(place) else { return };
         let number = self.oldest.wrapping_add(u32::try_from(place).unwrap_or(u32::MAX));
@@ -141,7 +141,7 @@ impl Window {
                 self.lost = self.lost.max(Some(entry.received()));
             }
             let number = self.oldest;
-            // An id that was repeated has a newer entry, which stays.
+            // The index maps a repeated id to its newer entry, which stays.
             if let Ok(found) = self.index.find_entry(hash(entry.id), |&found| found == number) {
                 found.remove();
             }
@@ -150,12 +150,13 @@ impl Window {
         }
     }
 
-    /// Number of ids.
+    /// Returns the number of different ids.
     pub(crate) fn ids(&self) -> usize {
         self.index.len()
     }
 
-    /// How far back repeats are recognised, in seconds: the configured window, or less if the window was full.
+    /// Returns the time span within which repeats are recognised, in seconds: the configured window, or less if entries
+    /// were dropped because the window was full.
     pub(crate) fn reach(&self) -> u32 {
         self.lost.map_or(self.limits.seconds, |lost| self.newest.0.saturating_sub(lost.0).min(self.limits.seconds))
     }
@@ -165,14 +166,14 @@ impl Window {
         self.oldest = oldest;
     }
 
-    /// Allocated bytes.
+    /// Returns the number of allocated bytes.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
     }
 }
 
-/// The id is already a hash.
+/// Returns the first 8 bytes of the id, which is already a hash.
 fn hash(id: IdHash) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = id.0;
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])

@@ -1,4 +1,5 @@
-//! Decides when to report that an activity fails, still fails, or works again. Pure: the time is an argument.
+//! Decides when to report that an activity fails, still fails, or works again. The functions are pure: the time is an
+//! argument.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +8,13 @@ use super::{Reason, Trouble};
 /// A failure that ends within this time is not reported.
 const REPORT_AFTER: Duration = Duration::from_secs(3);
 
-/// How often a lasting failure is reported again.
+/// Interval between two reports of a failure that lasts.
 const REMIND_AFTER: Duration = Duration::from_secs(60);
 
 /// An activity works again if it has succeeded and not failed for this time.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// A failure without another attempt ends after this time, because its state is unknown by then.
+/// A failure that no other attempt follows counts as over after this time, because its state is unknown by then.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// A line to log.
@@ -25,7 +26,7 @@ pub(super) enum Line {
     Over { failures: u64, lasted: Duration, succeeded: bool },
 }
 
-/// A time in which an activity fails.
+/// A period in which an activity fails.
 #[derive(Debug)]
 pub(super) struct Episode {
     trouble: Trouble,
@@ -33,39 +34,39 @@ pub(super) struct Episode {
     last: Instant,
     succeeded: Option<Instant>,
     failures: u64,
-    /// Since when every failure has had a reason that does not pass by itself.
+    /// Time since which every failure has had a permanent reason.
     permanent_since: Option<Instant>,
     reported: Option<(Reason, Instant)>,
 }
 
 impl Episode {
-    /// Starts with this failure.
+    /// Starts an episode with this failure.
     pub(super) fn new(trouble: Trouble, now: Instant) -> Self {
         let permanent_since = trouble.reason.is_permanent().then_some(now);
         Self { trouble, first: now, last: now, succeeded: None, failures: 1, permanent_since, reported: None }
     }
 
-    /// Notes another failure.
+    /// Records another failure.
     pub(super) fn failed(&mut self, trouble: Trouble, now: Instant) {
         self.failures += 1;
         self.lasts(trouble, now);
     }
 
-    /// The same failure continues.
+    /// Records that the activity still fails, without counting another failure.
     pub(super) fn lasts(&mut self, trouble: Trouble, now: Instant) {
         self.permanent_since = trouble.reason.is_permanent().then(|| self.permanent_since.unwrap_or(now));
         self.trouble = trouble;
         self.last = self.last.max(now);
-        // This is a failure after a success: an activity that fails from time to time has not recovered.
+        // The success before this failure does not count: an activity that fails from time to time has not recovered.
         self.succeeded = None;
     }
 
-    /// Notes a success.
+    /// Records a success.
     pub(super) fn succeeded(&mut self, now: Instant) {
         self.succeeded.get_or_insert(now);
     }
 
-    /// Returns the line to log now.
+    /// Returns the line to log now, if any.
     pub(super) fn look(&mut self, now: Instant) -> Option<Line> {
         let lasted = self.lasted(now);
         if self.is_over(now) {
@@ -74,7 +75,7 @@ impl Episode {
             return self.reported.take().map(|_| Line::Over { failures: self.failures, lasted, succeeded });
         }
         let fails = self.succeeded.is_none() && lasted >= REPORT_AFTER;
-        // It succeeds in between, but has failed over a longer time nevertheless.
+        // The activity succeeds in between, but its failures span a longer time.
         let keeps_failing = self.last.saturating_duration_since(self.first) >= REPORT_AFTER;
         let due = match self.reported {
             // A new reason is reported at once.
@@ -88,34 +89,34 @@ impl Episode {
         })
     }
 
-    /// Whether it has succeeded and not failed since for a while, or was not tried for long.
+    /// Whether the last failure was followed by a success at least [`QUIET`] ago, or by no attempt for [`FORGOTTEN`].
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let since = |instant| now.saturating_duration_since(instant);
         self.succeeded.map_or(since(self.last) >= FORGOTTEN, |succeeded| since(succeeded) >= QUIET)
     }
 
-    /// The last failure, unless it has succeeded since then.
+    /// Returns the last failure, unless the activity has succeeded since then.
     pub(super) fn current(&self) -> Option<&Trouble> {
         self.succeeded.is_none().then_some(&self.trouble)
     }
 
-    /// How long it has failed for reasons that do not pass by themselves.
+    /// Returns the duration of failures with permanent reasons. After a success, it ends with the last failure.
     pub(super) fn permanent(&self, now: Instant) -> Duration {
         let until = self.succeeded.map_or(now, |_| self.last);
         self.permanent_since.map_or(Duration::ZERO, |since| until.saturating_duration_since(since))
     }
 
-    /// Whether it fails now, for a reason that does not pass by itself.
+    /// Whether the activity fails now, for a permanent reason.
     pub(super) fn is_permanent(&self) -> bool {
         self.succeeded.is_none() && self.trouble.reason.is_permanent()
     }
 
-    /// The reason of the last report.
+    /// Returns the reason of the last report.
     pub(super) fn reported(&self) -> Option<Reason> {
         self.reported.map(|(reason, _)| reason)
     }
 
-    /// How long it has been failing; zero once it succeeds.
+    /// Returns the time since the first failure. After a success, it ends with the last failure.
     pub(super) fn lasted(&self, now: Instant) -> Duration {
         let until = self.succeeded.map_or(now, |_| self.last);
         until.saturating_duration_since(self.first)
@@ -130,8 +131,8 @@ mod tests {
         Trouble { reason, cause: "cause".to_owned(), remedy: "remedy" }
     }
 
-    /// Returns the reports of `seconds` seconds with one attempt per second: `fails` is `Some(true)` for a failure,
-    /// `Some(false)` for a success, `None` for no attempt.
+    /// Simulates one second after the other and returns the reports. `fails` returns `Some(true)` for a second with a
+    /// failure, `Some(false)` for a success, `None` for no attempt.
     fn lines(reason: Reason, seconds: u64, fails: impl Fn(u64) -> Option<bool>) -> Vec<(u64, &'static str)> {
         let start = Instant::now();
         let mut episode: Option<Episode> = None;
@@ -157,20 +158,20 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_reported_within_seconds_then_once_a_minute_and_at_its_end() {
+    fn an_outage_is_reported_after_3_seconds_every_minute_and_at_its_end() {
         let outage = lines(Reason::Unavailable, 200, |second| Some(second < 130));
         assert_eq!(outage, [(3, "fails"), (63, "fails"), (123, "fails"), (135, "over")]);
     }
 
     #[test]
-    fn a_single_failure_without_another_attempt_is_reported_and_ends_after_ten_minutes() {
+    fn a_failure_without_another_attempt_counts_as_over_after_ten_minutes() {
         let reports = lines(Reason::Timeout, 700, |second| (second == 0).then_some(true));
         assert_eq!(reports[..2], [(3, "fails"), (63, "fails")]);
         assert_eq!(reports.last(), Some(&(600, "over")));
     }
 
     #[test]
-    fn a_failure_that_ends_at_once_is_not_reported() {
+    fn a_failure_that_is_followed_by_a_success_within_3_seconds_is_not_reported() {
         assert_eq!(lines(Reason::Unavailable, 30, |second| Some(second == 0 || second == 2)), []);
     }
 
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_between_successes_are_reported_although_it_succeeds_whenever_it_is_looked_at() {
+    fn repeated_failures_are_reported_although_a_success_precedes_every_check() {
         let start = Instant::now();
         let mut episode = Episode::new(trouble(Reason::Throttled), start);
         let reports = (0..20).filter(|&second| {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// The reported results, as texts.
+/// Records the reported results.
 #[derive(Default)]
 struct Reports(Mutex<Vec<&'static str>>);
 
@@ -36,7 +36,7 @@ impl OnReload for Reports {
     }
 }
 
-/// The files that the first file names, one per line; the value is the text of all.
+/// An origin whose file lists other files, one per line. The value is the joined text of the listed files.
 #[derive(Clone)]
 struct Texts(PathBuf);
 
@@ -67,7 +67,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn changed_files_are_loaded_and_invalid_ones_keep_the_previous_value() {
+async fn valid_file_changes_replace_the_value_and_invalid_changes_are_ignored() {
     let folder = std::env::temp_dir().join(format!("settings-watched-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();

@@ -26,7 +26,7 @@ async fn received(body: &[u8], piece: usize, announced: bool, budget: &InFlight)
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn a_body_over_the_limit_is_hashed_and_verified_but_not_kept(
+    fn a_body_within_the_limit_is_kept_whole_and_a_larger_one_is_hashed(
         length in prop_oneof![0_usize..200, WHOLE - 3..WHOLE + 3, WHOLE..3 * WHOLE],
         piece in 1_usize..40_000,
         announced: bool,
@@ -57,7 +57,7 @@ proptest! {
     }
 }
 
-/// Bytes that a request takes in addition to its body.
+/// Returns the number of bytes that a request takes from the budget in addition to its body.
 fn budget_of_a_request() -> usize {
     let budget = InFlight::new(1 << 20);
     let _share = budget.take(0).unwrap();
@@ -65,7 +65,7 @@ fn budget_of_a_request() -> usize {
 }
 
 #[tokio::test]
-async fn the_hard_limit_applies_to_bodies_of_unannounced_length() {
+async fn a_body_without_declared_length_over_the_hard_limit_is_too_large() {
     let budget = InFlight::new(1 << 20);
     let body = vec![b' '; usize::try_from(HARD_LIMIT).unwrap() + 1];
     assert!(matches!(received(&body[1..], 1 << 20, false, &budget).await, Ok(Received::Oversized(_))));
@@ -74,7 +74,7 @@ async fn the_hard_limit_applies_to_bodies_of_unannounced_length() {
 }
 
 #[tokio::test]
-async fn bytes_are_charged_when_they_arrive_and_not_when_they_are_announced() {
+async fn declared_bytes_count_against_the_budget_only_when_they_arrive() {
     let budget = InFlight::new(50_000);
     let first = futures_util::stream::iter([frame(&[b' '; 1000])]);
     let pieces = first.chain(futures_util::stream::pending());

@@ -1,14 +1,14 @@
-//! Clients that are slow, stop, or never send anything.
+//! Tests with clients that send slowly, stop sending, or never send anything.
 
 use super::*;
 
-/// The beginning of request headers that could be authentic.
+/// Returns the beginning of request headers with a timestamp and a signature.
 fn claiming_head() -> String {
     format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {}\r\n", "0".repeat(64))
 }
 
 #[tokio::test]
-async fn a_request_without_a_signature_is_answered_401_before_its_body_is_read() {
+async fn a_request_without_valid_signature_headers_gets_401_before_the_body_is_read() {
     let gateway = start(Fate::Stored, &["--read-timeout=10s", "--ack-deadline=3s"]).await;
     let one = format!("{TIMESTAMP}: 1\r\n");
     let other = format!("{SIGNATURE}: {}\r\n", "0".repeat(64));
@@ -30,7 +30,7 @@ async fn a_request_without_a_signature_is_answered_401_before_its_body_is_read()
 }
 
 #[tokio::test]
-async fn a_client_that_stalls_gets_408_at_any_point_of_its_request() {
+async fn a_client_that_stalls_anywhere_in_a_request_gets_408() {
     let gateway = start(Fate::Stored, &["--read-timeout=200ms", "--ack-deadline=3s"]).await;
     let head = claiming_head();
     let stalled_body = format!("{head}content-length: 50\r\n\r\nhalf");
@@ -59,7 +59,7 @@ async fn a_client_that_stalls_gets_408_at_any_point_of_its_request() {
 }
 
 #[tokio::test]
-async fn a_slow_body_gets_its_response_at_the_deadline() {
+async fn a_body_that_is_incomplete_at_the_ack_deadline_gets_408() {
     let gateway = start(Fate::Stored, &["--read-timeout=10s", "--ack-deadline=400ms"]).await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let head = format!("{}content-length: 5000\r\n\r\n", claiming_head());
@@ -80,7 +80,7 @@ async fn a_slow_body_gets_its_response_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn slow_clients_are_evicted_to_admit_a_fast_one() {
+async fn at_the_connection_limit_slow_clients_are_evicted_to_admit_a_fast_client() {
     let gateway = start(Fate::Stored, &["--max-connections=20", "--read-timeout=60s", "--ack-deadline=3s"]).await;
     let head = claiming_head();
     let mut slow = Vec::new();

@@ -1,9 +1,9 @@
-//! The stop of the gateway, with open connections.
+//! Tests a stop of the gateway while connections are open.
 
 use super::*;
 
 #[tokio::test]
-async fn a_stop_completes_open_requests_and_then_closes() {
+async fn a_stop_completes_open_requests_and_sends_408_on_idle_connections() {
     let gateway = start(Fate::Stored, &["--drain-delay=300ms"]).await;
     let client = reqwest::Client::new();
     assert_eq!(client.get(gateway.url("/")).send().await.unwrap().status(), 404);
@@ -33,7 +33,7 @@ async fn a_stop_completes_open_requests_and_then_closes() {
     assert!(reqwest::get(format!("http://{}/", gateway.address)).await.is_err());
 }
 
-/// A signed request that the client sends whole.
+/// Returns a complete signed request.
 fn signed_request() -> String {
     let signature = sign(&SigningKey::new("first"), "1", BODY.as_bytes());
     let length = BODY.len();
@@ -42,7 +42,7 @@ fn signed_request() -> String {
     )
 }
 
-/// Waits for a condition; the other tasks run meanwhile.
+/// Waits for a condition while the other tasks run.
 async fn within(limit: Duration, what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + limit;
     while !condition() {
@@ -52,7 +52,7 @@ async fn within(limit: Duration, what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_full_gateway_notices_a_stop_at_once_and_responds_to_every_connection() {
+async fn at_the_connection_limit_a_stop_still_sends_a_response_on_every_connection() {
     let gateway = start(Fate::Silent, &["--max-connections=10", "--ack-deadline=3s"]).await;
     let request = signed_request();
     let mut connections = Vec::new();
@@ -65,7 +65,7 @@ async fn a_full_gateway_notices_a_stop_at_once_and_responds_to_every_connection(
         connections.push(connect().await);
     }
     within(Duration::from_secs(2), "10 requests", || gateway.stored.lock().unwrap().len() == 10).await;
-    // The gateway accepts one of these and has no slot for it; the other stays in the queue.
+    // The gateway accepts one of these connections and has no slot for it; the other one stays in the listener's queue.
     connections.extend([connect().await, connect().await]);
     for _ in 0..32 {
         tokio::task::yield_now().await;

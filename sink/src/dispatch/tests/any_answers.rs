@@ -1,4 +1,4 @@
-//! For every sequence of Platform's responses, each record gets exactly one outcome.
+//! Tests that each record gets exactly one outcome, for every sequence of Platform's responses.
 
 use platform::{RecordVerdict, RetryReason, Verdict};
 use proptest::prelude::*;
@@ -70,7 +70,7 @@ fn verdict_of(reply: Reply) -> Verdict {
 
 proptest! {
     #[test]
-    fn each_record_gets_exactly_one_outcome_and_every_record_gets_one(steps in prop::collection::vec(step(), 0..120)) {
+    fn every_record_gets_exactly_one_outcome_for_any_responses(steps in prop::collection::vec(step(), 0..120)) {
         let mut harness = Harness::new(LIMITS);
         let (mut offered, mut flying, mut gone) = (0, Vec::new(), Vec::new());
         for step in steps {

@@ -1,4 +1,4 @@
-//! `DEAD_LETTER_LIMIT`: the records over the limit wait, and no others.
+//! Tests that the records over `DEAD_LETTER_LIMIT` wait and that all other records do not.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn records_over_the_limit_wait_until_enough_records_of_their_source_are_accepted
 }
 
 #[test]
-fn a_source_over_the_limit_holds_no_other_source_and_no_other_code() {
+fn a_source_over_the_limit_does_not_hold_other_sources_or_other_codes() {
     let mut harness = Harness::new(LIMITS);
     let bad: Vec<u32> = (0..1000).filter(|item| item % 100 != 0).collect();
     (0..10).for_each(|batch| harness.dispatch.offer((batch * 100..batch * 100 + 100).collect()));
@@ -34,19 +34,19 @@ fn a_source_over_the_limit_holds_no_other_source_and_no_other_code() {
         harness.accept_all_but(sending, &bad);
     }
     assert_eq!((harness.dispatch.held(), harness.dead_letters.len()), (Some(Hold::DeadLetterLimit), 198));
-    // Another source is delivered at once, and its own few refusals become dead letters: with those of the first one, they
-    // would be too many.
+    // Another source is delivered at once, and its few refused records become dead letters. Together with those of the
+    // first source, they would be too many.
     harness.dispatch.offer((OTHER..OTHER + 10).collect());
     let sending = harness.send();
     let bad_of_other: Vec<u32> = (OTHER..OTHER + 4).collect();
     harness.accept_all_but(sending, &bad_of_other);
     assert!(harness.accepted.contains(&(OTHER + 9)));
     assert!(bad_of_other.iter().all(|item| harness.dead_letters.contains(item)), "{:?}", harness.dispatch.held());
-    // So do records of the same source with another code.
+    // Records of the first source with another code become dead letters too.
     let unsendable =
         |count| (0..count).map(|item| (item, DeadLetterReason::Unsendable(Code::Undecodable, String::new()))).collect();
     assert_eq!(harness.dispatch.dead_letter(unsendable(50), harness.now).len(), 50);
-    // The others wait, and one batch of them is sent at each probe.
+    // The held records wait, and one batch of them is sent at each probe.
     assert!(harness.try_send().is_none());
     harness.now += LIMITS.hold_probe;
     let probe = harness.send();
