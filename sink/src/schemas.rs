@@ -161,13 +161,36 @@ impl Schemas {
 }
 
 fn registry_trouble(schema_id: u32, error: &RegistryError) -> Trouble {
-    let (reason, remedy) = if error.may_pass() {
-        (Reason::Unavailable, "check that SCHEMA_REGISTRY_URL can be reached from here; records with this schema wait")
-    } else {
-        (
+    let (reason, remedy) = match error {
+        RegistryError::NoSuchId { .. } => (
             Reason::Missing,
-            "set SCHEMA_REGISTRY_URL to the registry that the transformer uses; records with this schema wait",
-        )
+            "set SCHEMA_REGISTRY_URL to the registry that the transformer uses, or restore the registry; records with this schema wait",
+        ),
+        RegistryError::Unauthorized { .. } | RegistryError::Password(_) => (
+            Reason::Unauthorized,
+            "correct SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD_FILE, or the user's rights; records with this schema wait",
+        ),
+        RegistryError::Unreachable { .. } | RegistryError::Refused { .. } | RegistryError::Unexpected { .. } => (
+            Reason::Unavailable,
+            "check that SCHEMA_REGISTRY_URL can be reached from here; records with this schema wait",
+        ),
     };
     Trouble { reason, cause: format!("schema id {schema_id}: {error}"), remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_and_the_remedy_of_a_wait_for_the_registry_follow_from_its_error() {
+        let url = || "http://registry".to_owned();
+        let reason = |error: &RegistryError| registry_trouble(7, error).reason;
+        assert_eq!(reason(&RegistryError::NoSuchId { url: url(), schema_id: 7 }), Reason::Missing);
+        assert_eq!(reason(&RegistryError::Unauthorized { status: 401 }), Reason::Unauthorized);
+        let silent = RegistryError::Unreachable { url: url(), reason: "refused".to_owned() };
+        assert_eq!(reason(&silent), Reason::Unavailable);
+        let busy = RegistryError::Unexpected { status: 503, message: "busy".to_owned() };
+        assert_eq!(reason(&busy), Reason::Unavailable);
+    }
 }

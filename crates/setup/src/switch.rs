@@ -179,13 +179,12 @@ impl Switch<'_> {
     ) -> Result<CanaryEnd, SetupError> {
         let (wish, webhook) = self.webhook(journal).await?;
         let events = self.wanted(wish, &given.family)?;
-        let webhook = if is_canary(&webhook) {
+        if is_canary(&webhook) {
             if journal.canary(self.source).is_none() {
                 // The state file of the run that began the canary is lost.
                 let start = self.all_gateways(given).await?;
                 journal.begin_canary(self.source, &start)?;
             }
-            webhook
         } else if webhook.is_enabled() {
             journal.end_canary(self.source)?;
             return Ok(CanaryEnd::Already);
@@ -196,14 +195,15 @@ impl Switch<'_> {
             }
             let start = self.all_gateways(given).await?;
             journal.begin_canary(self.source, &start)?;
-            self.update(&begin(wish, &webhook, &given.family), report).await?
-        };
+            self.update(&begin(wish, &webhook, &given.family), report).await?;
+        }
         let start = journal.canary(self.source).cloned().unwrap_or_default();
         let decision = self.watch(&start, given, report).await;
+        // A person may have changed the webhook in the meantime.
+        let (_, webhook) = self.webhook(journal).await?;
         let end = match decision {
             Decision::Widen { gateway } => {
-                // A person may have disabled the webhook in the meantime. Then it must not be enabled again.
-                let (_, webhook) = self.webhook(journal).await?;
+                // A disabled webhook must not be enabled again.
                 if !is_canary(&webhook) {
                     return Err(SetupError::Moved(vec![format!("the webhook {} is no longer a canary", webhook.id())]));
                 }
