@@ -18,24 +18,31 @@ fn limits(seconds: u32, ids: usize) -> WindowLimits {
 }
 
 /// A model of the window: a list of ids with their times, which is searched from the newest entry to the oldest.
-struct Naive(Vec<(u32, u32)>, WindowLimits);
+struct Naive {
+    entries: Vec<(u32, u32)>,
+    /// The latest time of all entries so far. It stays when its entry is dropped.
+    newest: u32,
+    limits: WindowLimits,
+}
 
 impl Naive {
+    fn new(limits: WindowLimits) -> Self {
+        Self { entries: Vec::new(), newest: 0, limits }
+    }
+
     fn contains(&self, number: u32, received: u32) -> bool {
-        let seen = self.0.iter().rev().find(|(seen, _)| *seen == number);
-        seen.is_some_and(|(_, at)| received.saturating_sub(*at) <= self.1.seconds)
+        let seen = self.entries.iter().rev().find(|(seen, _)| *seen == number);
+        seen.is_some_and(|(_, at)| received.saturating_sub(*at) <= self.limits.seconds)
     }
 
     fn insert(&mut self, number: u32, received: u32) {
-        self.0.push((number, received));
-        let newest = self.0.iter().map(|(_, at)| *at).max().unwrap_or(0);
-        // The window keeps its latest time when entries are dropped; the model uses the latest time of the remaining
-        // entries.
-        while let Some((_, at)) = self.0.first() {
-            if self.0.len() <= self.1.ids && newest.saturating_sub(*at) <= self.1.seconds {
+        self.entries.push((number, received));
+        self.newest = self.newest.max(received);
+        while let Some((_, at)) = self.entries.first() {
+            if self.entries.len() <= self.limits.ids && self.newest.saturating_sub(*at) <= self.limits.seconds {
                 break;
             }
-            self.0.remove(0);
+            self.entries.remove(0);
         }
     }
 }
@@ -50,7 +57,7 @@ proptest! {
         ids in 1_usize..60,
     ) {
         let mut window = Window::new(limits(seconds, ids));
-        let mut naive = Naive(Vec::new(), limits(seconds, ids));
+        let mut naive = Naive::new(limits(seconds, ids));
         let mut now = 1000;
         for (number, passed, late) in steps {
             now += passed;
