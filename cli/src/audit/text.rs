@@ -4,7 +4,6 @@ use operator::audit::{Audit, AuditScope, MissingReader, NamedFinding};
 use operator::{PipelineTopics, rfc3339, thousands};
 use reconcile::{DeadLetterCounts, FindingKind, Topic};
 
-use crate::output;
 use crate::printable::printable;
 
 /// The last line of the output.

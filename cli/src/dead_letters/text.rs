@@ -4,7 +4,6 @@ use operator::dead_letters::{Group, IndexedDeadLetter};
 use operator::{rfc3339, thousands};
 use serde_json::{Value, json};
 
-use crate::output;
 use crate::table::Table;
 
 /// A table of dead letters, with lines of at most `width` columns.

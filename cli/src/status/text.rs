@@ -7,7 +7,7 @@ use operator::status::{
 };
 use operator::{rfc3339, thousands};
 
-use crate::output::{self, BOLD, GREEN, RED, YELLOW, paint};
+use crate::output::{BOLD, GREEN, RED, YELLOW, paint};
 use crate::printable::printable;
 use crate::table::Table;
 
