@@ -10,25 +10,46 @@ const SUBJECT_NOT_FOUND: u64 = 40401;
 pub enum RegistryError {
     /// The registry sent no response.
     #[error("cannot reach the Schema Registry at {url}: {reason}; check SCHEMA_REGISTRY_URL and whether it runs")]
-    Unreachable { url: String, reason: String },
+    Unreachable {
+        /// Address of the registry.
+        url: String,
+        /// Error of the HTTP client.
+        reason: String,
+    },
     /// The registry responded with 401 or 403.
     #[error(
         "the Schema Registry answered {status}; check SCHEMA_REGISTRY_USERNAME, SCHEMA_REGISTRY_PASSWORD and the user's rights"
     )]
-    Unauthorized { status: u16 },
+    Unauthorized {
+        /// HTTP status.
+        status: u16,
+    },
     /// The registry responded to a registration with 409 or 422. Another attempt would not help.
     #[error(
         "the Schema Registry refuses the schema for subject `{subject}` ({status}: {message}); look at the versions it has: another application's schema there, or a newer version of this one with compatibility other than FULL_TRANSITIVE, has to go first"
     )]
-    Refused { subject: String, status: u16, message: String },
+    Refused {
+        /// Subject of the registration.
+        subject: String,
+        /// HTTP status.
+        status: u16,
+        /// First 300 characters of the registry's message.
+        message: String,
+    },
     /// The registry has no schema with this id.
     #[error(
         "the Schema Registry at {url} has no schema of id {schema_id}; the record was written with another registry: check SCHEMA_REGISTRY_URL, or restore the registry"
     )]
-    NoSuchId { url: String, schema_id: u32 },
+    NoSuchId {
+        /// Address of the registry.
+        url: String,
+        /// Id in the header of the record.
+        schema_id: u32,
+    },
     /// Any other response that is not the expected one.
     #[error("the Schema Registry answered {status}: {message}")]
     Unexpected {
+        /// HTTP status.
         status: u16,
         /// The registry's message, or a description of the problem.
         message: String,

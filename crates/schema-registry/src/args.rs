@@ -33,6 +33,7 @@ pub struct RegistryArgs {
 /// The validated options.
 #[derive(Debug, Clone)]
 pub struct RegistrySettings {
+    /// Address of the registry, without user name and password.
     pub url: RegistryUrl,
     /// User name and password.
     pub credential: Option<(String, SecretSource)>,

@@ -15,7 +15,12 @@ pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 pub enum TasksError {
     /// A task returned an error.
     #[error("{task} failed: {}", chain(.source.as_ref()))]
-    Failed { task: &'static str, source: TaskError },
+    Failed {
+        /// Name of the task, for the log.
+        task: &'static str,
+        /// Error that the task returned.
+        source: TaskError,
+    },
     /// A task returned without a stop request.
     #[error("{0} ended without a stop request; this is a defect, please report it")]
     Ended(&'static str),

@@ -113,6 +113,7 @@ impl fmt::Display for Reason {
 /// A failure of an activity, with a remedy for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
+    /// Value of the label `reason` of the gauge.
     pub reason: Reason,
     /// Description of the failure, without secrets and personal data.
     pub cause: String,

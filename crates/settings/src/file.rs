@@ -10,7 +10,12 @@ use std::path::{Path, PathBuf};
 pub enum FileError {
     /// The operating system cannot read the file.
     #[error("cannot read {}: {}", Shown(path), Reason(source))]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    Unreadable {
+        /// Path as the option has it.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: std::io::Error,
+    },
     /// The file is UTF-16 or UTF-32.
     #[error("{} is not UTF-8 text but UTF-16 or UTF-32; save it as UTF-8", Shown(.0))]
     Utf16(PathBuf),

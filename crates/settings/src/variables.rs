@@ -24,6 +24,7 @@ pub enum EnvFileError {
         Shown(path)
     )]
     Form {
+        /// Path of the `.env` file.
         path: PathBuf,
         /// Number of the entry's first line.
         line: usize,
@@ -33,7 +34,12 @@ pub enum EnvFileError {
         "{}: the value of {name} has a `$` that would stand for another variable, which is not set; put the value into single quotes",
         Shown(path)
     )]
-    Dollar { path: PathBuf, name: String },
+    Dollar {
+        /// Path of the `.env` file.
+        path: PathBuf,
+        /// Variable whose value refers to another one.
+        name: String,
+    },
 }
 
 /// Values for the options that no flag sets.

@@ -74,7 +74,9 @@ pub trait OnReload: Send + Sync + 'static {
 /// A value and the files that it was loaded from. Without files, the value never changes.
 #[derive(Debug)]
 pub struct Loaded<T> {
+    /// Value that was parsed from the files.
     pub value: T,
+    /// Files whose change leads to a reload.
     pub files: Vec<PathBuf>,
 }
 

@@ -64,6 +64,7 @@ impl fmt::Display for SourceName {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceEntry {
+    /// Live signing keys of the source, newest first.
     #[serde(default)]
     pub signing_keys: Vec<SecretString>,
     /// File that contains the live signing keys, one per line.
@@ -121,14 +122,21 @@ pub enum SourcesError {
     /// The file is not TOML of the right form. The error contains the line but not its text, because that may be a key.
     #[error("SOURCES_FILE: {path}, line {line}: {message}")]
     Form {
+        /// Path in `SOURCES_FILE`.
         path: PathBuf,
         /// Line number, from 1.
         line: usize,
+        /// Message of the TOML parser.
         message: String,
     },
     /// The file can be parsed, but its content is not valid.
     #[error("SOURCES_FILE: {path}: {message}")]
-    Content { path: PathBuf, message: String },
+    Content {
+        /// Path in `SOURCES_FILE`.
+        path: PathBuf,
+        /// Name of the source, the problem and its remedy.
+        message: String,
+    },
 }
 
 /// Reads the file. Paths in the file are relative to its folder.
