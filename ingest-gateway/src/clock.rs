@@ -26,7 +26,7 @@ fn trouble(ahead: i64) -> Option<Trouble> {
     (ahead > DIFFERENCE).then(|| Trouble {
         reason: Reason::Clock,
         cause: format!("this machine's clock is {} s behind Customer.io's", ahead / 1000),
-        remedy: "set the clock (NTP): the times of receipt depend on it",
+        remedy: "set the clock (NTP): receive times depend on it",
     })
 }
 

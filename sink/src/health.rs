@@ -95,7 +95,7 @@ impl Health {
         self.clock.failed(Trouble {
             reason: Reason::Clock,
             cause: format!("this machine's clock is {} s {which} that of the responding server", ahead.abs()),
-            remedy: "set the clock (NTP): times of receipt, tokens and timeouts depend on it",
+            remedy: "set the clock (NTP): receive times, tokens and timeouts depend on it",
         });
     }
 }

@@ -64,7 +64,7 @@ impl fmt::Display for SourceName {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceEntry {
-    /// Live signing keys of the source, newest first.
+    /// All live signing keys of the source.
     #[serde(default)]
     pub signing_keys: Vec<SecretString>,
     /// File that contains the live signing keys, one per line.

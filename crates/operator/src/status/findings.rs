@@ -74,7 +74,7 @@ fn services(status: &Status, found: &mut Vec<Finding>) {
         add(
             Severity::Bad,
             "waiting",
-            format!("{} at {} waits for something outside: {}", wait.service, wait.address, wait.reason),
+            format!("{} at {} waits for an external system: {}", wait.service, wait.address, wait.reason),
             format!("the log of {} names the activity, the cause and the remedy", wait.service),
         );
     }

@@ -77,7 +77,7 @@ async fn clock(checks: &Checks<'_>, api: &Url) -> Line {
         asked,
         found,
         Who::You,
-        "set the clock (NTP): signatures, tokens and times of receipt depend on it",
+        "set the clock (NTP): signatures, tokens and receive times depend on it",
     )
 }
 
