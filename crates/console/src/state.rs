@@ -8,12 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Visitors;
 use crate::action_log::ActionLog;
 use crate::config::Settings;
-use crate::connect::Connect;
-use crate::dead_letters::DeadLetters;
-use crate::events::Events;
 use crate::jobs::Jobs;
-use crate::overview::Overview;
-use crate::proof::Proof;
+use crate::{Connect, DeadLetters, Events, Overview, Proof};
 
 /// The state of each screen, and through it, how the screen reaches the pipeline.
 #[derive(Debug)]
