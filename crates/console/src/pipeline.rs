@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mapping::Sources;
-use operator::audit::{Committed, Positions};
-use operator::{Connection, Groups, Observer, OnProgress, Pipeline, PipelineTopics, Progress};
+use operator::{
+    Committed, Connection, Groups, Observer, OnProgress, Pipeline, PipelineTopics, Positions, Progress,
+};
 
 use crate::format;
 use crate::jobs::{Job, JobProgress};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use contract::Partition;
+use contract::{Offset, Partition};
 use kafka::offsets::Offsets;
 use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::{Connection, KafkaError, Record, TopicName, Watermarks};
@@ -46,6 +46,37 @@ pub struct Groups {
 impl Default for Groups {
     fn default() -> Self {
         Self { transformer: "customerio-transformer".to_owned(), sink: "customerio-sink".to_owned() }
+    }
+}
+
+/// Where the services' committed offsets come from.
+#[derive(Debug, Clone)]
+pub enum Committed {
+    /// From the brokers, by these groups.
+    Groups(Groups),
+    /// From the caller, because the brokers do not keep them.
+    Handed(Positions),
+}
+
+/// How far the services have processed the topics.
+#[derive(Debug, Clone, Default)]
+pub struct Positions {
+    /// The transformer's offsets in the raw topic, by partition.
+    pub transformer: BTreeMap<Partition, Offset>,
+    /// The sink's offsets in the typed topic, by partition.
+    pub sink: BTreeMap<Partition, Offset>,
+}
+
+impl Committed {
+    /// How far the services have processed the topics.
+    pub(crate) fn positions(&self, topics: &PipelineTopics, offsets: &Offsets) -> Result<Positions, KafkaError> {
+        match self {
+            Self::Handed(positions) => Ok(positions.clone()),
+            Self::Groups(groups) => Ok(Positions {
+                transformer: offsets.committed(&groups.transformer, &topics.raw)?,
+                sink: offsets.committed(&groups.sink, &topics.typed)?,
+            }),
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The records that an audit covers.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use contract::{Offset, Partition, Position};
 
-use crate::pipeline::Groups;
+use crate::pipeline::{Committed, Groups};
 
 /// What is audited, and what the audit has to know about the services.
 #[derive(Debug, Clone)]
@@ -51,24 +50,6 @@ impl Default for AuditScope {
             committed: Committed::Groups(Groups::default()),
         }
     }
-}
-
-/// Where the services' committed offsets come from.
-#[derive(Debug, Clone)]
-pub enum Committed {
-    /// From the brokers, by these groups.
-    Groups(Groups),
-    /// From the caller, because the brokers do not keep them.
-    Handed(Positions),
-}
-
-/// How far the services have processed the topics.
-#[derive(Debug, Clone, Default)]
-pub struct Positions {
-    /// The transformer's offsets in the raw topic, by partition.
-    pub transformer: BTreeMap<Partition, Offset>,
-    /// The sink's offsets in the typed topic, by partition.
-    pub sink: BTreeMap<Partition, Offset>,
 }
 
 /// A range of one partition's raw offsets, written `PARTITION:FROM-TO`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contract::{Offset, Partition};
 use customerio::PersonKey;
 
-use crate::pipeline::Groups;
+use crate::pipeline::Committed;
 
 /// What to search for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,6 @@ pub struct FindScope {
     /// Tell the fate of what was delivered from these offsets of the raw topic's partitions on, not of the same events
     /// before: see [`raw_ends`](super::raw_ends).
     pub delivered_from: Option<BTreeMap<Partition, Offset>>,
-    /// The services' groups, whose committed offsets show the progress of an event.
-    pub groups: Groups,
+    /// Where the services' committed offsets come from, which show the progress of an event.
+    pub committed: Committed,
 }
