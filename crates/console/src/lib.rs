@@ -22,6 +22,7 @@ mod format;
 mod frame;
 mod guard;
 mod input;
+mod job_view;
 mod jobs;
 mod links;
 mod login;

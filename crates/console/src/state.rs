@@ -61,7 +61,8 @@ impl Console {
     /// What the screens do without a visitor, until the stop.
     pub(crate) async fn follow(&self, stop: CancellationToken) {
         let clock = Arc::clone(&self.0.clock);
-        self.0.screens.overview.follow(move || clock(), stop).await;
+        let screens = &self.0.screens;
+        tokio::join!(screens.overview.follow(move || clock(), stop.clone()), screens.events.end_with(stop));
     }
 
     pub(crate) fn settings(&self) -> &Settings {
