@@ -232,9 +232,8 @@ async fn test(
     };
     let webhook = seen.webhooks.iter().find(|webhook| webhook.source == source);
     let webhook = webhook.ok_or_else(|| Failure::NotFound("There is no webhook of this source.".to_owned()))?;
-    let now = console.now();
-    let event_id = test_event::new_id(now);
-    let body = test_event::body(&event, &event_id, now);
+    let event_id = test_event::new_id(console.now());
+    let body = test_event::body(&event, &event_id, console.now());
     let body = body.ok_or_else(|| Failure::NotFound("There is no event of this name.".to_owned()))?;
     let page = Page::new(&console, &by, Screen::Connect, "Connect: test event");
     let (endpoint, production) = (webhook.endpoint.clone(), seen.plan.production_sandbox.clone());
@@ -271,8 +270,9 @@ async fn send(
             "Platform loses events for another {left} seconds after a change, so nothing was sent."
         )));
     }
-    let event_id = test_event::new_id(console.now());
-    let body = test_event::body(&event, &event_id, console.now());
+    let now = console.now();
+    let event_id = test_event::new_id(now);
+    let body = test_event::body(&event, &event_id, now);
     let body = body.ok_or_else(|| Failure::Invalid("There is no event of this name.".to_owned()))?;
     console.log().write(&by.user, Action::SendTestEvent, event_id.clone(), None);
     let sent = connect.source.send(&TestEvent { source, body }).await;
