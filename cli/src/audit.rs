@@ -5,8 +5,8 @@ mod text;
 
 use clap::Args;
 use mapping_options::MappingArgs;
-use operator::audit::{Audit, AuditScope, Committed, RawOffsets};
-use operator::{PipelineTopics, audit};
+use operator::audit::{Audit, AuditScope, RawOffsets};
+use operator::{Committed, PipelineTopics, audit};
 use settings::{ByteCount, DurationArg};
 
 use crate::pipeline::{GroupArgs, Reached};

@@ -7,10 +7,8 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use console::connect::Connect;
-use console::overview::Overview;
-use console::proof::Proof;
-use console::{Console, ConsoleArgs, PipelineAccess, PositionsOf, Screens, Server};
+use console::events::EventTopics;
+use console::{Connect, Console, ConsoleArgs, Events, Overview, PipelineAccess, PositionsOf, Proof, Screens, Server};
 use kafka::Connection;
 use mapping_options::MappingArgs;
 use operator::PipelineTopics;
@@ -205,9 +203,12 @@ fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) 
         Asked::Failed(error) => Asked::Failed(error.clone()),
     };
     let inquiry: Arc<Inquiry> = Arc::new(inquiry);
+    // Without one, events are shown under the name that `map` uses.
+    let tenant = check.connect.platform.platform_tenant.clone();
+    let tenant = tenant.map_or_else(|| "_tenant".parse().map_err(UsageError), Ok)?;
     Ok(Screens {
         overview: Overview::new(inquiry),
-        events: Default::default(),
+        events: Events::new(EventTopics::new(pipeline.clone(), tenant)),
         dead_letters: Default::default(),
         proof: Proof::new(pipeline),
         connect: Connect::new(SetupOf::new(check, variables.clone())),

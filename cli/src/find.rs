@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use customerio::{Identifier, PersonKey};
+use operator::Committed;
 use operator::find::{self, End, FindScope, Timeline, Wanted, Watch};
 use serde_json::Value;
 use settings::DurationArg;
@@ -101,7 +102,7 @@ pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandEr
         all_partitions: args.all_partitions,
         since: args.since,
         delivered_from: None,
-        groups: args.groups.groups(),
+        committed: Committed::Groups(args.groups.groups()),
     };
     let reached = Reached::by(&args.topics)?;
     if let Some(DurationArg(longest)) = args.wait {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::Args;
 use customerio::catalogue::{CatalogueEvent, ObjectType};
 use customerio::{SigningKey, sign};
+use operator::Committed;
 use operator::find::{End, FindScope, Timeline, Watch, raw_ends};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -187,8 +188,9 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
             if !json {
                 output::line(&sender.summary());
             }
-            // Clocks differ, so a topic is read from a few minutes before this time.
-            let scope = FindScope { all_partitions: true, since: Some(started), delivered_from: Some(ends), groups };
+            // Clocks differ, and a topic is read from a few minutes before this time.
+            let committed = Committed::Groups(groups);
+            let scope = FindScope { all_partitions: true, since: Some(started), delivered_from: Some(ends), committed };
             let watch = Watch::new(reached.pipeline(), scope, wanted);
             let followed = follow::follow(watch, longest, !json).await?;
             Ok(sender.show_followed(&followed, longest, json))

@@ -9,7 +9,7 @@ use clap::Args;
 use customerio::TestPerson;
 use jiff::Timestamp;
 use operator::find::{self, FindScope, State, StepKind, Timeline, Wanted};
-use operator::{Pipeline, PipelineTopics};
+use operator::{Committed, Pipeline, PipelineTopics};
 use settings::DurationArg;
 use setup::check::{
     Checks, Destination, IN_PROFILE, Level, Line, NotSent, ProfileSearch, RECEIPT, RunSearch, Trace, event_in_profile,
@@ -259,9 +259,9 @@ impl Test<'_> {
             return Trace::NotStored;
         };
         let pipeline = Pipeline { connection, topics: &topics, progress: &|_| {} };
-        let groups = self.args.groups.groups();
+        let committed = Committed::Groups(self.args.groups.groups());
         let scope =
-            FindScope { all_partitions: true, since: Some(begun.as_millisecond()), delivered_from: None, groups };
+            FindScope { all_partitions: true, since: Some(begun.as_millisecond()), delivered_from: None, committed };
         let wanted = Wanted::Event(event_id.to_owned());
         let end = Instant::now() + RECEIPT;
         loop {

@@ -41,6 +41,69 @@
       element.textContent = String(left);
     }
   }, 1000);
+  // Rows that belong to each other, in the columns of an event.
+  const relate = (event, isOn) => {
+    const row = event.target.closest && event.target.closest("[data-related]");
+    if (!row) return;
+    for (const id of [row.id, ...row.dataset.related.split(" ")]) {
+      const other = id && document.getElementById(id);
+      if (other) other.classList.toggle("is-related", isOn);
+    }
+  };
+  for (const name of ["mouseover", "focusin"]) document.addEventListener(name, (event) => relate(event, true));
+  for (const name of ["mouseout", "focusout"]) document.addEventListener(name, (event) => relate(event, false));
+
+  // The live tail. The stream is closed by the button, with the tab, and while no one sees the tab.
+  const tail = document.querySelector("[data-tail]");
+  if (tail && window.EventSource) {
+    const rows = tail.querySelector("tbody");
+    const said = tail.querySelector("[data-tail-said]");
+    const missed = tail.querySelector("[data-tail-left-out]");
+    const button = tail.querySelector("[data-tail-stop]");
+    let stream = null;
+    let isStopped = false;
+    let leftOut = 0;
+    const close = () => { if (stream) stream.close(); stream = null; };
+    const open = () => {
+      if (stream || isStopped || document.hidden) return;
+      stream = new EventSource(tail.dataset.tail);
+      stream.onmessage = (event) => {
+        const message = JSON.parse(event.data);
+        if (message.said) said.textContent = message.said;
+        if (message.rows) {
+          // The server has escaped every value.
+          const holder = document.createElement("template");
+          holder.innerHTML = message.rows;
+          rows.prepend(holder.content);
+          while (rows.rows.length > Number(tail.dataset.most)) rows.rows[rows.rows.length - 1].remove();
+          localise(rows);
+          const empty = tail.querySelector("[data-tail-empty]");
+          if (empty) empty.remove();
+        }
+        if (message.leftOut) {
+          leftOut += message.leftOut;
+          missed.textContent = `${leftOut.toLocaleString()} other events ended that are not shown.`;
+        }
+      };
+      stream.onerror = () => {
+        if (stream && stream.readyState === EventSource.CLOSED) {
+          said.textContent = "The console refused the stream. Load the page again.";
+          close();
+        }
+      };
+    };
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      isStopped = !isStopped;
+      button.textContent = isStopped ? "Go on" : "Stop";
+      said.textContent = isStopped ? "Stopped." : "Live.";
+      if (isStopped) close(); else open();
+    });
+    document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else open(); });
+    window.addEventListener("pagehide", close);
+    open();
+  }
+
   // A button that prints the page.
   for (const button of document.querySelectorAll("[data-print]")) {
     button.hidden = false;

@@ -1,15 +1,13 @@
 //! The style sheet and the scripts, which are part of the binary. The name of each contains a hash of its content, so that
 //! browsers keep it and never use an old one.
 
+mod serve;
+
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
-use axum::extract::Path;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
 
-use crate::failure::Failure;
-use crate::routes::Routes;
+pub(crate) use serve::routes;
 
 /// One file.
 struct Asset {
@@ -48,13 +46,7 @@ pub(crate) fn path(name: &str) -> String {
     format!("/assets/{}", asset.expect("the asset exists").served)
 }
 
-pub(crate) fn routes() -> Routes {
-    Routes::new().public_get("/assets/{name}", serve)
-}
-
-async fn serve(Path(name): Path<String>) -> Result<Response, Failure> {
-    let asset = ASSETS.iter().find(|asset| asset.served == name);
-    let asset = asset.ok_or_else(|| Failure::NotFound("There is no such file.".to_owned()))?;
-    let headers = [(CONTENT_TYPE, asset.content_type), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
-    Ok((headers, asset.content).into_response())
+/// The file that is served under this name.
+fn served(name: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.served == name)
 }

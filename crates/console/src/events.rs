@@ -1,30 +1,141 @@
 //! Events: what arrives, and what became of one event?
+//!
+//! `tail` is the live tail, `search` finds events, `look` finds everything about one event (`life`) as a job, and `page` shows
+//! it: the life line, and the webhook, the rules and the event in three columns (`columns`), masked unless revealed.
+
+mod again;
+mod columns;
+mod life;
+mod life_line;
+mod look;
+mod page;
+mod search;
+mod source;
+mod tail;
+mod tail_view;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::Html;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Response};
+use futures_util::stream::unfold;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::Viewer;
 use crate::failure::Failure;
+use crate::input::Query;
 use crate::page::{Page, render};
 use crate::routes::{By, Routes};
 use crate::screen::Screen;
 use crate::state::Console;
+use look::Looks;
+use search::{EndedRow, Searches};
+use tail::{MOST_ROWS, Tail};
+use tail_view::{TailFilter, TailRow, choices};
+
+pub use source::{Answering, EventSource, EventTopics, Listener, Search};
+
+/// How many events a page shows without JavaScript.
+const WITHOUT_STREAM: usize = 50;
+/// How long a browser waits before it opens a stream again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The state of the screen.
-#[derive(Debug, Default)]
-pub struct Events {}
+#[derive(Debug)]
+pub struct Events {
+    source: Arc<dyn EventSource>,
+    tail: Tail,
+    looks: Looks,
+    searches: Searches,
+}
+
+impl Events {
+    /// A screen over this source.
+    pub fn new(source: impl EventSource) -> Self {
+        let (tail, looks, searches) = (Tail::default(), Looks::default(), Searches::default());
+        Self { source: Arc::new(source), tail, looks, searches }
+    }
+
+    /// Ends the tail and its streams at the stop.
+    pub(crate) async fn end_with(&self, stop: CancellationToken) {
+        stop.cancelled().await;
+        self.tail.end();
+    }
+}
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().get("/events", show)
+    Routes::new().get("/events", show).get("/events/tail", stream).and(search::routes()).and(page::routes())
 }
 
 #[derive(Template)]
-#[template(path = "screen_not_built.html")]
-struct NotBuilt {
+#[template(path = "events.html")]
+struct EventsPage {
     page: Page,
+    rows: Vec<TailRow>,
+    said: String,
+    filter: TailFilter,
+    channels: Vec<&'static str>,
+    metrics: Vec<&'static str>,
+    /// The address of the stream with the filter.
+    stream: String,
+    most_rows: usize,
+    searches: Vec<EndedRow>,
 }
 
-async fn show(by: By<Viewer>, State(console): State<Console>) -> Result<Html<String>, Failure> {
-    render(&NotBuilt { page: Page::new(&console, &by, Screen::Events, "Events") })
+impl EventsPage {
+    /// The address of this page with the same filter.
+    fn reload(&self) -> String {
+        format!("/events?{}", self.filter.query())
+    }
 }
+
+async fn show(
+    by: By<Viewer>,
+    State(console): State<Console>,
+    Query(filter): Query<TailFilter>,
+) -> Result<Html<String>, Failure> {
+    let events = &console.screens().events;
+    events.tail.is_shown(&events.source);
+    let (newest, said) = events.tail.newest();
+    let (channels, metrics) = choices();
+    render(&EventsPage {
+        page: Page::new(&console, &by, Screen::Events, "Events"),
+        rows: tail_view::rows(&newest, &filter, WITHOUT_STREAM),
+        said: said.unwrap_or_else(|| "Opening the topics.".to_owned()),
+        stream: format!("/events/tail?{}", filter.query()),
+        filter,
+        channels,
+        metrics,
+        most_rows: MOST_ROWS,
+        searches: events.searches.rows(),
+    })
+}
+
+/// The events that end, until the browser closes the stream.
+async fn stream(
+    _: By<Viewer>,
+    State(console): State<Console>,
+    Query(filter): Query<TailFilter>,
+) -> Result<Response, Failure> {
+    let events = &console.screens().events;
+    let stream = events.tail.open(&events.source).ok_or_else(|| {
+        Failure::Conflict("Too many people follow the events at this time. Close a tab that shows them.".to_owned())
+    })?;
+    let messages = unfold((stream, filter), |(mut stream, filter)| async move {
+        let beat = stream.next(|ended| filter.includes(ended)).await?;
+        let event = Event::default().retry(AGAIN);
+        let event = match tail_view::message(&beat) {
+            Ok(message) => event.data(message),
+            Err(_) => event.comment("a defect"),
+        };
+        Some((Ok::<_, Infallible>(event), (stream, filter)))
+    });
+    Ok(Sse::new(messages).keep_alive(KeepAlive::default()).into_response())
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::access::Role;
-use crate::page::Page;
+use crate::frame::Page;
 
 /// Why a request has no page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,8 +19,10 @@ pub mod dead_letters;
 pub mod events;
 mod failure;
 mod format;
+mod frame;
 mod guard;
 mod input;
+mod job_view;
 mod jobs;
 mod links;
 mod login;
@@ -38,8 +40,13 @@ mod stop;
 
 pub use access::{FirstUser, NewUser, Role, UsersError, add_user, first_user};
 pub use config::{Authentication, ConsoleArgs, GrafanaUrl, GroupRole, Settings};
+pub use connect::Connect;
+pub use dead_letters::DeadLetters;
+pub use events::Events;
 pub use jobs::Job;
+pub use overview::Overview;
 pub use pipeline::{PipelineAccess, PositionsOf};
+pub use proof::Proof;
 pub use server::Server;
 pub use state::{Console, Screens};
 

@@ -2,6 +2,8 @@
 
 use contract::Position;
 
+use crate::mask::is_code;
+
 fn query(pairs: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
@@ -9,6 +11,16 @@ fn query(pairs: &[(&str, &str)]) -> String {
 /// The page of an event.
 pub(crate) fn event(event_id: &str) -> String {
     format!("/events/event?{}", query(&[("id", event_id)]))
+}
+
+/// The same, for an event that was received at this time or later: milliseconds since 1970. Less has to be read for it.
+pub(crate) fn event_since(event_id: &str, since: i64) -> String {
+    format!("/events/event?{}", query(&[("id", event_id), ("since", &since.to_string())]))
+}
+
+/// Whether an id can be part of an address: one of another form may be personal data.
+pub(crate) fn may_be_in_address(event_id: &str) -> bool {
+    !event_id.is_empty() && is_code(event_id)
 }
 
 /// The page of a record, whose event may not be known. `topic` is `raw` or `typed`.
@@ -34,6 +46,8 @@ mod tests {
     #[test]
     fn what_is_part_of_an_address_is_encoded() {
         assert_eq!(event("a&b=\"<"), "/events/event?id=a%26b%3D%22%3C");
+        assert_eq!(event_since("01X", 5), "/events/event?id=01X&since=5");
+        assert!(may_be_in_address("01X-a") && !may_be_in_address("jo@example.com") && !may_be_in_address(""));
         assert_eq!(record("raw", Position::new(3, 12)), "/events/record?topic=raw&position=3%3A12");
         assert_eq!(dead_letters("sink", "too_large"), "/dead-letters?stage=sink&code=too_large");
     }

@@ -4,6 +4,8 @@
 //! masked: identifiers of people, addresses, numbers, subjects, the query of links, contents, and every field that is not
 //! known. The tests compare the tables with the rules of the mapping.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 /// What stands for a value that is not shown.
@@ -32,6 +34,8 @@ pub enum Form {
 pub struct Field {
     /// Its path, with `[0]` for elements.
     pub path: String,
+    /// The same with every name as it is, to find the field in a mapping. A page never shows it: a name can be a value.
+    pub(crate) exact_path: String,
     /// Its value as text, or [`MASK`].
     pub value: String,
     /// Whether the value is not shown.
@@ -41,7 +45,9 @@ pub struct Field {
 /// The most fields of one event that are shown.
 const MOST_FIELDS: usize = 500;
 /// The longest value that is shown, in characters.
-const LONGEST_VALUE: usize = 4000;
+pub(crate) const LONGEST_VALUE: usize = 4000;
+/// The longest name of a field that is shown, in characters.
+const LONGEST_NAME: usize = 200;
 /// The deepest nesting that is shown.
 const DEEPEST: usize = 20;
 
@@ -132,7 +138,7 @@ const LINKS: &[&str] = &["data.href", "_*.customerio.link.href"];
 #[must_use]
 pub fn fields(form: Form, event: &Value, values: Values) -> (Vec<Field>, bool) {
     let mut walk = Walk { form, values, fields: Vec::new(), is_cut: false };
-    walk.value(String::new(), String::new(), event, 0);
+    walk.value(Paths::default(), event, 0);
     (walk.fields, walk.is_cut)
 }
 
@@ -143,9 +149,39 @@ struct Walk {
     is_cut: bool,
 }
 
+/// The path of a value in three forms.
+#[derive(Default)]
+struct Paths {
+    /// As a page shows it.
+    shown: String,
+    exact: String,
+    /// With `[]` for every element.
+    pattern: String,
+}
+
+impl Paths {
+    fn member(&self, shown: &str, name: &str) -> Self {
+        let dot = if self.shown.is_empty() { "" } else { "." };
+        // A name with a dot in it must not look like the path of another field.
+        let in_table = if name.contains(['.', '[', ']']) { MASK } else { name };
+        Self {
+            shown: format!("{}{dot}{shown}", self.shown),
+            exact: format!("{}{dot}{name}", self.exact),
+            pattern: format!("{}{dot}{in_table}", self.pattern),
+        }
+    }
+
+    fn element(&self, index: usize) -> Self {
+        Self {
+            shown: format!("{}[{index}]", self.shown),
+            exact: format!("{}[{index}]", self.exact),
+            pattern: format!("{}[]", self.pattern),
+        }
+    }
+}
+
 impl Walk {
-    /// `pattern` is the path with `[]` for every element.
-    fn value(&mut self, path: String, pattern: String, value: &Value, depth: usize) {
+    fn value(&mut self, paths: Paths, value: &Value, depth: usize) {
         if self.fields.len() >= MOST_FIELDS {
             self.is_cut = true;
             return;
@@ -153,31 +189,29 @@ impl Walk {
         match value {
             Value::Object(object) if !object.is_empty() && depth < DEEPEST => {
                 for (key, value) in object {
-                    let dot = if path.is_empty() { "" } else { "." };
-                    let shown = self.key(key);
-                    self.value(format!("{path}{dot}{shown}"), format!("{pattern}{dot}{key}"), value, depth + 1);
+                    self.value(paths.member(&self.key(key), key), value, depth + 1);
                 }
             }
             Value::Array(array) if !array.is_empty() && depth < DEEPEST => {
                 for (index, value) in array.iter().enumerate() {
-                    self.value(format!("{path}[{index}]"), format!("{pattern}[]"), value, depth + 1);
+                    self.value(paths.element(index), value, depth + 1);
                 }
             }
             value => {
                 let (value, is_masked) = match self.values {
                     Values::Revealed => (text(value), false),
-                    Values::Masked => masked(self.form, &pattern, value),
+                    Values::Masked => masked(self.form, &paths.pattern, value),
                 };
-                self.fields.push(Field { path, value, is_masked });
+                self.fields.push(Field { path: paths.shown, exact_path: paths.exact, value, is_masked });
             }
         }
     }
 
     /// A name of a field. One that does not look like a name can be a value.
-    fn key<'k>(&self, key: &'k str) -> &'k str {
+    fn key<'k>(&self, key: &'k str) -> Cow<'k, str> {
         match self.values {
-            Values::Masked if !is_name(key) => MASK,
-            Values::Masked | Values::Revealed => key,
+            Values::Masked if !is_name(key) => Cow::Borrowed(MASK),
+            Values::Masked | Values::Revealed => cut(key, LONGEST_NAME),
         }
     }
 }
@@ -188,9 +222,14 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    match text.char_indices().nth(LONGEST_VALUE) {
-        Some((end, _)) => format!("{}… ({} bytes in all)", &text[..end], text.len()),
-        None => text,
+    cut(&text, LONGEST_VALUE).into_owned()
+}
+
+/// The beginning of a text, with its size if that is not all of it.
+pub(crate) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => Cow::Owned(format!("{}… ({} bytes in all)", &text[..end], text.len())),
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -245,9 +284,14 @@ fn matches(entry: &str, path: &str) -> bool {
 /// The longest id or code that is shown.
 const LONGEST_CODE: usize = 128;
 
+/// An id or a code as everyone may read it: what has another form may be a value.
+pub(crate) fn code(text: &str) -> String {
+    if is_code(text) && !text.is_empty() { text.to_owned() } else { MASK.to_owned() }
+}
+
 /// Whether a text has the form of an id, a code, a time or a channel's URI. Addresses and international phone numbers
 /// have not.
-fn is_code(text: &str) -> bool {
+pub(crate) fn is_code(text: &str) -> bool {
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '=');
     text.len() <= LONGEST_CODE && text.chars().all(is_good)
 }

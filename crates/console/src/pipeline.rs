@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mapping::Sources;
-use operator::audit::{Committed, Positions};
-use operator::{Connection, Groups, Observer, OnProgress, Pipeline, PipelineTopics, Progress};
+use operator::{Committed, Connection, Groups, Observer, OnProgress, Pipeline, PipelineTopics, Positions, Progress};
 
 use crate::format;
 use crate::jobs::{Job, JobProgress};
@@ -72,12 +71,12 @@ pub(crate) const RECORDS_PER_SECOND: u32 = 50_000;
 #[derive(Debug)]
 pub(crate) struct JobObserver<'j> {
     job: &'j Job,
-    pace: Mutex<Pace>,
+    pace: Pace,
 }
 
 impl<'j> JobObserver<'j> {
     pub(crate) fn new(job: &'j Job) -> Self {
-        Self { job, pace: Mutex::new(Pace { since: Instant::now(), records: 0, per_second: RECORDS_PER_SECOND }) }
+        Self { job, pace: Pace::default() }
     }
 }
 
@@ -87,25 +86,42 @@ impl Observer for JobObserver<'_> {
     }
 
     fn has_read(&self, records: u64) -> bool {
-        let wait = self.pace.lock().unwrap_or_else(PoisonError::into_inner).after(records, Instant::now());
-        // In steps, so that a stop is noticed soon.
-        let until = Instant::now() + wait;
-        while self.job.goes_on() && Instant::now() < until {
-            std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
-        }
-        self.job.goes_on()
+        self.pace.has_read(records, || self.job.goes_on())
     }
 }
 
-/// A limit on records per second.
+/// Limits how fast records are read, to [`RECORDS_PER_SECOND`].
 #[derive(Debug)]
-struct Pace {
+pub(crate) struct Pace(Mutex<Count>);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Mutex::new(Count { since: Instant::now(), records: 0, per_second: RECORDS_PER_SECOND }))
+    }
+}
+
+impl Pace {
+    /// Waits after these records as long as the limit requires, and returns whether the reading goes on. It blocks.
+    pub(crate) fn has_read(&self, records: u64, goes_on: impl Fn() -> bool) -> bool {
+        let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).after(records, Instant::now());
+        // In steps, so that a stop is noticed soon.
+        let until = Instant::now() + wait;
+        while goes_on() && Instant::now() < until {
+            std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
+        }
+        goes_on()
+    }
+}
+
+/// How many records were read since a time.
+#[derive(Debug)]
+struct Count {
     since: Instant,
     records: u64,
     per_second: u32,
 }
 
-impl Pace {
+impl Count {
     /// How long to wait after these records.
     fn after(&mut self, records: u64, now: Instant) -> Duration {
         self.records += records;
@@ -167,7 +183,7 @@ mod tests {
     #[test]
     fn reading_is_as_fast_as_allowed_and_time_without_reading_is_not_made_up_for() {
         let begun = Instant::now();
-        let mut pace = Pace { since: begun, records: 0, per_second: 1000 };
+        let mut pace = Count { since: begun, records: 0, per_second: 1000 };
         assert_eq!(pace.after(500, begun), Duration::from_millis(500));
         assert_eq!(pace.after(500, begun + Duration::from_millis(500)), Duration::from_millis(500));
         assert_eq!(pace.after(500, begun + Duration::from_secs(60)), Duration::ZERO);

@@ -8,12 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Visitors;
 use crate::action_log::ActionLog;
 use crate::config::Settings;
-use crate::connect::Connect;
-use crate::dead_letters::DeadLetters;
-use crate::events::Events;
 use crate::jobs::Jobs;
-use crate::overview::Overview;
-use crate::proof::Proof;
+use crate::{Connect, DeadLetters, Events, Overview, Proof};
 
 /// The state of each screen, and through it, how the screen reaches the pipeline.
 #[derive(Debug)]
@@ -65,7 +61,8 @@ impl Console {
     /// What the screens do without a visitor, until the stop.
     pub(crate) async fn follow(&self, stop: CancellationToken) {
         let clock = Arc::clone(&self.0.clock);
-        self.0.screens.overview.follow(move || clock(), stop).await;
+        let screens = &self.0.screens;
+        tokio::join!(screens.overview.follow(move || clock(), stop.clone()), screens.events.end_with(stop));
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -1,21 +1,25 @@
 //! What the tests of several modules need.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use clap::{FromArgMatches, Parser};
 use http_body_util::BodyExt;
+use mapping::SourceOptions;
+use operator::find::{StepRecord, StoredRecord, Timeline};
 use operator::status::{Asked, Look, Outside, TopicState};
 use setup::check::Line;
 use setup::plan_file::PlanFile;
 use tower::ServiceExt;
+use xdm::TenantId;
 
 use crate::access::{NewUser, Role, add_user};
 use crate::action_log::{ActionLog, Entry};
 use crate::config::{ConsoleArgs, Settings};
 use crate::connect::{Answering, Changed, Connect, ConnectSource, Part, Seen, TestEvent};
+use crate::events::{EventSource, Events, Listener, Search};
 use crate::jobs::Job;
 use crate::overview::{Overview, StatusSource};
 use crate::proof::{AuditSource, Finished, Proof, Range};
@@ -62,6 +66,35 @@ impl StatusSource for Silent {
     }
 }
 
+impl EventSource for Silent {
+    fn find<'a>(&'a self, _: &'a Search, _: &'a Job) -> Answering<'a, Result<Vec<Timeline>, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn stored<'a>(&'a self, _: StepRecord, _: &'a Job) -> Answering<'a, Result<Option<StoredRecord>, String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn tail(&self, _: Arc<dyn Listener>) -> Answering<'_, Result<(), String>> {
+        Box::pin(async { Err("nothing is configured".to_owned()) })
+    }
+
+    fn options(&self, _: Option<&str>) -> Option<SourceOptions> {
+        None
+    }
+
+    fn tenant(&self) -> &TenantId {
+        &TENANT
+    }
+
+    fn max_body(&self) -> usize {
+        0
+    }
+}
+
+/// The key of the organisation's own fields in a test.
+pub(crate) static TENANT: LazyLock<TenantId> = LazyLock::new(|| "acme".parse().unwrap());
+
 impl AuditSource for Silent {
     fn audit<'a>(&'a self, _: Range, _: &'a Job) -> Answering<'a, Result<Finished, String>> {
         Box::pin(std::future::pending())
@@ -103,7 +136,7 @@ impl ConnectSource for Silent {
 pub(crate) fn screens() -> Screens {
     Screens {
         overview: Overview::new(Silent),
-        events: Default::default(),
+        events: Events::new(Silent),
         dead_letters: Default::default(),
         proof: Proof::new(Silent),
         connect: Connect::new(Silent),

@@ -16,4 +16,4 @@ pub use json::{as_json, finding_code};
 pub use note::Note;
 pub use plan::run;
 pub use result::{Audit, MissingReader, NamedFinding};
-pub use scope::{AuditScope, Committed, Positions, RawOffsets};
+pub use scope::{AuditScope, RawOffsets};

@@ -22,6 +22,6 @@ mod typed_event;
 pub use error::OperatorError;
 pub use kafka::Connection;
 pub use numbers::thousands;
-pub use pipeline::{Groups, Pipeline, PipelineTopics};
+pub use pipeline::{Committed, Groups, Pipeline, PipelineTopics, Positions};
 pub use progress::{Observer, OnProgress, Progress};
 pub use time::rfc3339;

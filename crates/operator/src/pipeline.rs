@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use contract::Partition;
+use contract::{Offset, Partition};
 use kafka::offsets::Offsets;
 use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::{Connection, KafkaError, Record, TopicName, Watermarks};
@@ -46,6 +46,37 @@ pub struct Groups {
 impl Default for Groups {
     fn default() -> Self {
         Self { transformer: "customerio-transformer".to_owned(), sink: "customerio-sink".to_owned() }
+    }
+}
+
+/// Source of the services' committed offsets.
+#[derive(Debug, Clone)]
+pub enum Committed {
+    /// The brokers have the committed offsets of these groups.
+    Groups(Groups),
+    /// The caller passes the offsets, because the brokers do not keep them.
+    Handed(Positions),
+}
+
+/// Committed offsets of the services.
+#[derive(Debug, Clone, Default)]
+pub struct Positions {
+    /// The transformer's committed offsets in the raw topic, by partition.
+    pub transformer: BTreeMap<Partition, Offset>,
+    /// The sink's committed offsets in the typed topic, by partition.
+    pub sink: BTreeMap<Partition, Offset>,
+}
+
+impl Committed {
+    /// Returns the committed offsets. This must happen before the ends of the topics are read.
+    pub(crate) fn positions(&self, topics: &PipelineTopics, offsets: &Offsets) -> Result<Positions, KafkaError> {
+        match self {
+            Self::Handed(positions) => Ok(positions.clone()),
+            Self::Groups(groups) => Ok(Positions {
+                transformer: offsets.committed(&groups.transformer, &topics.raw)?,
+                sink: offsets.committed(&groups.sink, &topics.typed)?,
+            }),
+        }
     }
 }
 

@@ -270,11 +270,12 @@ async fn send(
             "Platform loses events for another {left} seconds after a change, so nothing was sent."
         )));
     }
-    let event_id = test_event::new_id(console.now());
-    let body = test_event::body(&event, &event_id, console.now());
+    let now = console.now();
+    let event_id = test_event::new_id(now);
+    let body = test_event::body(&event, &event_id, now);
     let body = body.ok_or_else(|| Failure::Invalid("There is no event of this name.".to_owned()))?;
     console.log().write(&by.user, Action::SendTestEvent, event_id.clone(), None);
     let sent = connect.source.send(&TestEvent { source, body }).await;
     sent.map_err(|error| Failure::Unanswered(format!("The event was not sent: {}.", error.trim_end_matches('.'))))?;
-    Ok(Redirect::to(&links::event(&event_id)))
+    Ok(Redirect::to(&links::event_since(&event_id, now)))
 }

@@ -219,7 +219,7 @@ async fn a_test_event_is_shown_sent_and_followed_and_not_sent_where_it_would_be_
     assert!(page.contains("customerio-aep-test@example.com"), "{page}");
     let fields = [("source", "default"), ("event", "email_opened")];
     let sent = console.post(Role::Operator, "/connect/test", &fields).await;
-    assert_eq!(sent.header("location"), format!("/events/event?id=customerio-aep-test-{NOW}"));
+    assert_eq!(sent.header("location"), format!("/events/event?id=customerio-aep-test-{NOW}&since={NOW}"));
     fake.seen.lock().unwrap().not_before = Timestamp::from_millisecond(NOW + 90_000).ok();
     let early = console.post(Role::Operator, "/connect/test", &fields).await;
     assert!(early.status == StatusCode::CONFLICT && early.text.contains("another 91 seconds"), "{early:?}");

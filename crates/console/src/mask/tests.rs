@@ -66,6 +66,10 @@ fn a_name_of_a_field_that_is_a_value_is_masked() {
         let event = json!({"data": {key: 1}});
         assert_eq!(shown(Form::Webhook, &event, Values::Masked), pairs(&[("data.•••", MASK)]), "{key}");
     }
+    let dotted = json!({"data.campaign_id": 7, "data": {"journey_id.x": 7}});
+    assert!(shown(Form::Webhook, &dotted, Values::Masked).iter().all(|(_, value)| value == MASK));
+    let long = json!({"x".repeat(1 << 20): 1});
+    assert!(shown(Form::Webhook, &long, Values::Revealed)[0].0.ends_with("… (1048576 bytes in all)"));
     let identities = json!({"identityMap": {"Email": [{"id": "jo@example.com", "primary": true}]}});
     assert_eq!(
         shown(Form::Xdm, &identities, Values::Masked),

@@ -4,8 +4,8 @@ use reconcile::{DeadLetterCounts, FindingKind, Topic};
 use serde_json::{Value, json};
 
 use super::result::{Audit, MissingReader, NamedFinding};
-use super::scope::{AuditScope, Committed};
-use crate::pipeline::PipelineTopics;
+use super::scope::AuditScope;
+use crate::pipeline::{Committed, PipelineTopics};
 use crate::time::rfc3339;
 
 /// Returns the `kind` of a finding in the audit's JSON.

@@ -19,10 +19,10 @@ use tokio::task::block_in_place;
 use super::note::Note;
 use super::reading::{Reading, ReadingResult};
 use super::result::{Audit, MissingReader, NamedFinding};
-use super::scope::{AuditScope, Committed, Positions, RawOffsets};
+use super::scope::{AuditScope, RawOffsets};
 use super::view::View;
 use crate::error::OperatorError;
-use crate::pipeline::{NEXT_RECORD, Pipeline, stable_watermarks};
+use crate::pipeline::{Committed, NEXT_RECORD, Pipeline, Positions, stable_watermarks};
 use crate::progress::Progress;
 use crate::record::event_id;
 
@@ -96,7 +96,8 @@ impl Plan<'_> {
     fn attempt(&self, offsets: &Offsets) -> Result<Option<Audit>, OperatorError> {
         let topics = self.pipeline.topics;
         self.pipeline.report(Progress::ReadingOffsets);
-        let positions = self.positions(offsets)?;
+        // Before the ends of the topics are read.
+        let positions = self.scope.committed.positions(topics, offsets)?;
         let window = i64::try_from(self.scope.dedup_window.as_millis()).unwrap_or(i64::MAX);
         let raw = self.view(offsets, &topics.raw, 0, None)?;
         let reach = window.saturating_add(CLOCK_TOLERANCE_MS);
@@ -156,18 +157,6 @@ impl Plan<'_> {
         let findings = self.name(&report.findings)?;
         let missing_readers = self.missing_readers(&positions, &raw, &typed);
         Ok(Some(Audit { report, findings, missing_readers, notes, partitions: raw.watermarks.len(), records_read }))
-    }
-
-    /// Returns the committed offsets of the services. This must happen before the ends of the topics are read.
-    fn positions(&self, offsets: &Offsets) -> Result<Positions, KafkaError> {
-        let topics = self.pipeline.topics;
-        match &self.scope.committed {
-            Committed::Handed(positions) => Ok(positions.clone()),
-            Committed::Groups(groups) => Ok(Positions {
-                transformer: offsets.committed(&groups.transformer, &topics.raw)?,
-                sink: offsets.committed(&groups.sink, &topics.typed)?,
-            }),
-        }
     }
 
     fn missing_readers(&self, positions: &Positions, raw: &View, typed: &View) -> Vec<MissingReader> {

@@ -1,6 +1,5 @@
 //! The records that an audit covers.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use contract::{Offset, Partition, Position};
 
-use crate::pipeline::Groups;
+use crate::pipeline::{Committed, Groups};
 
 /// Range of an audit, and the settings of the services that the audit needs.
 #[derive(Debug, Clone)]
@@ -51,24 +50,6 @@ impl Default for AuditScope {
             committed: Committed::Groups(Groups::default()),
         }
     }
-}
-
-/// Source of the services' committed offsets.
-#[derive(Debug, Clone)]
-pub enum Committed {
-    /// The brokers have the committed offsets of these groups.
-    Groups(Groups),
-    /// The caller passes the offsets, because the brokers do not keep them.
-    Handed(Positions),
-}
-
-/// Committed offsets of the services.
-#[derive(Debug, Clone, Default)]
-pub struct Positions {
-    /// The transformer's committed offsets in the raw topic, by partition.
-    pub transformer: BTreeMap<Partition, Offset>,
-    /// The sink's committed offsets in the typed topic, by partition.
-    pub sink: BTreeMap<Partition, Offset>,
 }
 
 /// A range of one partition's raw offsets, written `PARTITION:FROM-TO`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contract::{Offset, Partition};
 use customerio::PersonKey;
 
-use crate::pipeline::Groups;
+use crate::pipeline::Committed;
 
 /// Events to search for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,6 @@ pub struct FindScope {
     /// Restricts the result to webhooks at or after these raw offsets, without earlier deliveries of the same events:
     /// see [`raw_ends`](super::raw_ends).
     pub delivered_from: Option<BTreeMap<Partition, Offset>>,
-    /// Consumer groups of the services, whose committed offsets show the progress of an event.
-    pub groups: Groups,
+    /// Source of the services' committed offsets, which show the progress of an event.
+    pub committed: Committed,
 }

@@ -19,7 +19,7 @@ use super::request::{FindScope, Wanted};
 use super::timeline::{Timeline, timelines};
 use crate::error::OperatorError;
 use crate::mapped_id::{mapped_id, mapped_id_of};
-use crate::pipeline::{Limit, Pipeline, stable_watermarks_until};
+use crate::pipeline::{Limit, Pipeline, Positions, stable_watermarks_until};
 use crate::record::{event_id, position, unpacked};
 use crate::typed_event::EventReader;
 
@@ -79,12 +79,8 @@ pub fn raw_ends(pipeline: Pipeline<'_>) -> Result<BTreeMap<Partition, Offset>, O
 fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted, limit: Limit) -> Result<Found, KafkaError> {
     let topics = pipeline.topics;
     let offsets = Offsets::new(pipeline.connection)?;
-    let mut found = Found {
-        transformer: offsets.committed(&scope.groups.transformer, &topics.raw)?,
-        sink: offsets.committed(&scope.groups.sink, &topics.typed)?,
-        delivered_from: scope.delivered_from.clone(),
-        ..Found::default()
-    };
+    let Positions { transformer, sink } = scope.committed.positions(topics, &offsets)?;
+    let mut found = Found { transformer, sink, delivered_from: scope.delivered_from.clone(), ..Found::default() };
     let only = match wanted {
         Wanted::Person(key) if !scope.all_partitions => {
             let partitions = offsets.watermarks(&topics.raw)?.len();

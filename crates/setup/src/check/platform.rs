@@ -72,13 +72,7 @@ async fn clock(checks: &Checks<'_>, api: &Url) -> Line {
     }
     let which = if ahead.is_positive() { "ahead of" } else { "behind" };
     let found = format!("it is {} s {which} Platform's", ahead.as_secs().abs());
-    Line::bad(
-        "clock",
-        asked,
-        found,
-        Who::You,
-        "set the clock (NTP): signatures, tokens and receive times depend on it",
-    )
+    Line::bad("clock", asked, found, Who::You, "set the clock (NTP): signatures, tokens and receive times depend on it")
 }
 
 async fn token(checks: &Checks<'_>) -> Option<Line> {

@@ -1,0 +1,123 @@
+//! "Map again with today's rules": a mapping that writes nothing, compared with the stored event field by field.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::life::{Life, Today};
+use crate::mask::{self, Field, Form, Values};
+
+/// A field that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) path: String,
+    /// `None` if the field is not there.
+    pub(super) stored: Option<String>,
+    pub(super) today: Option<String>,
+}
+
+/// The stored event and that of today's rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Again {
+    Same,
+    Different(Vec<Difference>),
+    /// There is nothing to compare with: all fields that today's rules make.
+    Only(Vec<Difference>),
+    Refused(String),
+    /// Why it cannot be mapped.
+    Unknown(&'static str),
+}
+
+impl Again {
+    /// The sentence on top.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::Same => "Today's rules make the same event: nothing differs.".to_owned(),
+            Self::Different(fields) => match fields.len() {
+                1 => "Today's rules make another event: one field differs.".to_owned(),
+                more => format!("Today's rules make another event: {more} fields differ."),
+            },
+            Self::Only(_) => "There is no stored event to compare with. Today's rules make this one.".to_owned(),
+            Self::Refused(why) => format!("With today's rules this webhook becomes a dead letter: {why}."),
+            Self::Unknown(why) => (*why).to_owned(),
+        }
+    }
+
+    pub(super) fn differences(&self) -> &[Difference] {
+        match self {
+            Self::Different(fields) | Self::Only(fields) => fields,
+            Self::Same | Self::Refused(_) | Self::Unknown(_) => &[],
+        }
+    }
+
+    pub(super) fn of(life: &Life, values: Values) -> Self {
+        let today = match &life.today {
+            Today::Explained(explanation) => &explanation.event,
+            Today::Rejected { code, message } => return Self::Refused(format!("{code}, {message}")),
+            Today::Unknown(why) => return Self::Unknown(why),
+        };
+        match life.sent.as_ref().and_then(|sent| sent.event()) {
+            Some(stored) if stored == today => Self::Same,
+            Some(stored) => Self::Different(differences(stored, today, values)),
+            None => Self::Only(differences(&Value::Null, today, values)),
+        }
+    }
+}
+
+fn differences(stored: &Value, today: &Value, values: Values) -> Vec<Difference> {
+    let exact = |event: &Value| mask::fields(Form::Xdm, event, Values::Revealed).0;
+    let (exact_stored, exact_today) = (exact(stored), exact(today));
+    let equal: BTreeSet<&str> = exact_stored
+        .iter()
+        .filter(|field| {
+            exact_today.iter().any(|other| other.exact_path == field.exact_path && other.value == field.value)
+        })
+        .map(|field| field.exact_path.as_str())
+        .collect();
+    let shown = |event: &Value| -> Vec<Field> {
+        let (fields, _) = mask::fields(Form::Xdm, event, values);
+        fields
+            .into_iter()
+            .filter(|field| !field.exact_path.is_empty() && !equal.contains(field.exact_path.as_str()))
+            .collect()
+    };
+    let (of_stored, mut of_today) = (shown(stored), shown(today));
+    let mut found = Vec::new();
+    for field in of_stored {
+        let other = of_today.iter().position(|other| other.exact_path == field.exact_path);
+        let today = other.map(|other| of_today.remove(other).value);
+        found.push(Difference { path: field.path, stored: Some(field.value), today });
+    }
+    found.extend(of_today.into_iter().map(|field| Difference {
+        path: field.path,
+        stored: None,
+        today: Some(field.value),
+    }));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn texts(stored: &Value, today: &Value, values: Values) -> Vec<(String, Option<String>, Option<String>)> {
+        differences(stored, today, values).into_iter().map(|field| (field.path, field.stored, field.today)).collect()
+    }
+
+    #[test]
+    fn only_fields_that_differ_are_shown_and_their_values_are_masked() {
+        let event = |id: &str, namespace: &str| json!({"_id": "01X", "identityMap": {namespace: [{"id": id, "primary": true}]}, "producedBy": "self"});
+        let some = |text: &str| Some(text.to_owned());
+        let changed = texts(&event("jo", "CRM"), &event("mo", "CRM"), Values::Revealed);
+        assert_eq!(changed, [("identityMap.CRM[0].id".to_owned(), some("jo"), some("mo"))]);
+        let masked = texts(&event("jo", "CRM"), &event("mo", "CRM"), Values::Masked);
+        assert_eq!(masked, [("identityMap.CRM[0].id".to_owned(), some(mask::MASK), some(mask::MASK))]);
+        let moved = texts(&event("jo", "CRM"), &event("jo", "Shop"), Values::Masked);
+        assert_eq!(moved.len(), 4);
+        assert_eq!(moved[0], ("identityMap.CRM[0].id".to_owned(), some(mask::MASK), None));
+        assert_eq!(moved[3], ("identityMap.Shop[0].primary".to_owned(), None, some("true")));
+        assert_eq!(texts(&Value::Null, &json!({"_id": "01X"}), Values::Masked).len(), 1);
+    }
+}

@@ -1,0 +1,245 @@
+//! The live tail: one reader for all who look. It runs while a stream is open, and for a moment after a page was shown.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use operator::tail::{Ended, News};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::broadcast::{Receiver, Sender, channel};
+use tokio_util::sync::CancellationToken;
+
+use super::source::{EventSource, Listener};
+
+/// How many events are kept, and how many rows a page has at most.
+pub(super) const MOST_ROWS: usize = 500;
+/// How many streams are open at the same time.
+const MOST_STREAMS: usize = 50;
+/// How many events wait for a stream. A slower stream misses the oldest ones, and says how many.
+const WAITING: usize = 512;
+/// How long the reader runs after a page was shown without a stream: until somebody without JavaScript reloads it.
+const ATTENTION: Duration = Duration::from_secs(60);
+/// How often a stream sends something.
+const BEAT: Duration = Duration::from_millis(250);
+/// How many events a stream sends each time. It is a sample, which a browser and a person can follow.
+const MOST_PER_BEAT: usize = 25;
+/// How long a stream is open; the browser opens the next one, and has to be allowed to.
+const LONGEST_STREAM: Duration = Duration::from_secs(600);
+
+/// What the reader passes on to the streams.
+#[derive(Debug, Clone)]
+enum Line {
+    Ended(Arc<Ended>),
+    Said(String),
+    /// The reading has ended, for this reason.
+    Over(String),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The newest events, the newest first.
+    newest: VecDeque<Arc<Ended>>,
+    is_running: bool,
+    streams: usize,
+    shown_at: Option<Instant>,
+    /// What was said last about the reading.
+    said: Option<String>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    lines: Sender<Line>,
+    /// Cancelled when the console stops.
+    stop: CancellationToken,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, line: Line) {
+        self.state().said = match &line {
+            Line::Said(said) | Line::Over(said) => Some(said.clone()),
+            Line::Ended(_) => None,
+        };
+        // Nobody may listen, which is no error.
+        drop(self.lines.send(line));
+    }
+}
+
+impl Listener for Shared {
+    fn goes_on(&self) -> bool {
+        let state = self.state();
+        let is_watched = state.streams > 0 || state.shown_at.is_some_and(|at| at.elapsed() < ATTENTION);
+        is_watched && !self.stop.is_cancelled()
+    }
+
+    fn hears(&self, news: &News) {
+        self.say(Line::Said(words(news)));
+    }
+
+    fn ended(&self, ended: &Ended) {
+        let ended = Arc::new(ended.clone());
+        {
+            let mut state = self.state();
+            state.newest.push_front(Arc::clone(&ended));
+            state.newest.truncate(MOST_ROWS);
+        }
+        drop(self.lines.send(Line::Ended(ended)));
+    }
+}
+
+fn words(news: &News) -> String {
+    match news {
+        News::Started { has_receipts: true } => "Live: events appear as they end.".to_owned(),
+        News::Started { has_receipts: false } => {
+            "Live, dead letters only: there is no receipts topic (RECEIPTS_TOPIC).".to_owned()
+        }
+        News::Trouble(what) => format!("Trying again: {what}"),
+    }
+}
+
+/// The tail. A clone is another handle.
+#[derive(Debug, Clone)]
+pub(super) struct Tail(Arc<Shared>);
+
+impl Default for Tail {
+    fn default() -> Self {
+        let (state, lines, stop) = (Mutex::default(), channel(WAITING).0, CancellationToken::new());
+        Self(Arc::new(Shared { state, lines, stop }))
+    }
+}
+
+impl Tail {
+    /// Somebody sees a page with the tail: the reader runs for a moment.
+    pub(super) fn is_shown(&self, source: &Arc<dyn EventSource>) {
+        self.0.state().shown_at = Some(Instant::now());
+        self.run(source);
+    }
+
+    /// The newest events, the newest first, and what was said last about the reading.
+    pub(super) fn newest(&self) -> (Vec<Arc<Ended>>, Option<String>) {
+        let state = self.0.state();
+        (state.newest.iter().cloned().collect(), state.said.clone())
+    }
+
+    /// Opens a stream; `None` if there are too many.
+    pub(super) fn open(&self, source: &Arc<dyn EventSource>) -> Option<Stream> {
+        let stream = {
+            let mut state = self.0.state();
+            if state.streams >= MOST_STREAMS {
+                return None;
+            }
+            state.streams += 1;
+            let (lines, said) = (self.0.lines.subscribe(), state.said.clone().filter(|_| state.is_running));
+            Stream { lines, said, ends_at: Instant::now() + LONGEST_STREAM, is_over: false, tail: Arc::clone(&self.0) }
+        };
+        self.run(source);
+        Some(stream)
+    }
+
+    /// Ends all streams and the reader: the console stops.
+    pub(super) fn end(&self) {
+        self.0.stop.cancel();
+    }
+
+    /// Starts the reader unless it runs.
+    fn run(&self, source: &Arc<dyn EventSource>) {
+        if std::mem::replace(&mut self.0.state().is_running, true) {
+            return;
+        }
+        let (shared, source) = (Arc::clone(&self.0), Arc::clone(source));
+        tokio::spawn(async move {
+            let ended = source.tail(Arc::clone(&shared) as Arc<dyn Listener>).await;
+            // A stream that opened in the meantime gets its end from this line, and its browser opens another.
+            shared.state().is_running = false;
+            shared.say(Line::Over(match ended {
+                Ok(()) => "The reading has ended.".to_owned(),
+                Err(error) => format!("The topics cannot be read: {}.", error.trim_end_matches('.')),
+            }));
+        });
+    }
+}
+
+/// What a stream sends next.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Beat {
+    /// The oldest first.
+    pub(super) ended: Vec<Arc<Ended>>,
+    /// How many other events ended, which are not shown.
+    pub(super) left_out: u64,
+    /// Something about the reading.
+    pub(super) said: Option<String>,
+}
+
+/// One open stream. Dropping it ends it: the browser has closed it, or the console stops.
+#[derive(Debug)]
+pub(super) struct Stream {
+    lines: Receiver<Line>,
+    said: Option<String>,
+    ends_at: Instant,
+    is_over: bool,
+    tail: Arc<Shared>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.tail.state().streams -= 1;
+    }
+}
+
+impl Stream {
+    /// What to send next; `None` at the end. `is_wanted` is the filter of the page.
+    pub(super) async fn next(&mut self, is_wanted: impl Fn(&Ended) -> bool) -> Option<Beat> {
+        if self.is_over {
+            return None;
+        }
+        let mut beat = Beat { said: self.said.take(), ..Beat::default() };
+        while beat == Beat::default() {
+            let line = tokio::select! {
+                line = self.lines.recv() => line,
+                () = tokio::time::sleep_until(self.ends_at.into()) => return None,
+                () = self.tail.stop.cancelled() => return None,
+            };
+            match line {
+                Ok(line) => self.take(line, &mut beat, &is_wanted),
+                Err(RecvError::Lagged(missed)) => beat.left_out += missed,
+                Err(RecvError::Closed) => return None,
+            }
+        }
+        if !self.is_over {
+            tokio::time::sleep(BEAT).await;
+            self.rest(&mut beat, &is_wanted);
+        }
+        Some(beat)
+    }
+
+    /// What has arrived since.
+    fn rest(&mut self, beat: &mut Beat, is_wanted: &impl Fn(&Ended) -> bool) {
+        while !self.is_over {
+            match self.lines.try_recv() {
+                Ok(line) => self.take(line, beat, is_wanted),
+                Err(TryRecvError::Lagged(missed)) => beat.left_out += missed,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, line: Line, beat: &mut Beat, is_wanted: &impl Fn(&Ended) -> bool) {
+        match line {
+            Line::Ended(ended) if !is_wanted(&ended) => {}
+            Line::Ended(ended) if beat.ended.len() < MOST_PER_BEAT => beat.ended.push(ended),
+            Line::Ended(_) => beat.left_out += 1,
+            Line::Said(said) => beat.said = Some(said),
+            Line::Over(said) => {
+                beat.said = Some(said);
+                self.is_over = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! A job that runs, as pages show it.
+
+use crate::access::User;
+use crate::format::Moment;
+use crate::jobs::{JobKind, Running};
+use crate::stop::may_stop;
+
+/// A job that runs, as a page shows it.
+pub(crate) struct JobView {
+    pub(crate) id: u64,
+    pub(crate) is_audit: bool,
+    pub(crate) name: &'static str,
+    pub(crate) by: String,
+    pub(crate) since: Moment,
+    pub(crate) what: String,
+    /// Of a thousand.
+    pub(crate) done: Option<u64>,
+    pub(crate) is_stopping: bool,
+    pub(crate) may_stop: bool,
+}
+
+impl JobView {
+    pub(crate) fn of(running: &Running, user: &User) -> Self {
+        let progress = &running.progress;
+        Self {
+            id: running.id,
+            is_audit: running.kind == JobKind::Audit,
+            name: running.kind.name(),
+            by: running.by.clone(),
+            since: Moment::of_millis(running.since),
+            what: if progress.what.is_empty() { "starting".to_owned() } else { progress.what.clone() },
+            done: progress.of.filter(|of| *of > 0).map(|of| progress.done.min(of).saturating_mul(1000) / of),
+            is_stopping: running.is_stopping(),
+            may_stop: may_stop(running, user),
+        }
+    }
+}
