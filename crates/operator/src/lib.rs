@@ -23,3 +23,4 @@ pub use kafka::Connection;
 pub use pipeline::{Groups, Pipeline, PipelineTopics};
 pub use progress::{Observer, OnProgress, Progress};
 pub use time::rfc3339;
+pub use xdm::TenantId;

@@ -17,18 +17,6 @@ pub fn list(pipeline: Pipeline<'_>, filter: &Filter) -> Result<(Vec<IndexedDeadL
     Ok((index.into_values().filter(|dead_letter| filter.includes(dead_letter)).collect(), total))
 }
 
-/// Lists the unresolved dead letters; none if the topic does not exist. The call blocks.
-///
-/// # Errors
-/// [`OperatorError::Kafka`].
-pub fn list_unresolved(pipeline: Pipeline<'_>) -> Result<Vec<IndexedDeadLetter>, OperatorError> {
-    match index::read(pipeline) {
-        Ok(index) => Ok(index.into_values().filter(|dead_letter| dead_letter.resolution.is_none()).collect()),
-        Err(KafkaError::NoTopic(_)) => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Counts the dead letters that no resolution names; none if the topic does not exist. The call blocks.
 ///
 /// # Errors

@@ -40,6 +40,8 @@ pub(super) struct ReplayPlan {
     pub(super) refused: Vec<(Position, String)>,
     /// Chosen dead letters that are resolved.
     pub(super) resolved_before: u64,
+    /// Unresolved dead letters that the filter includes and that are over the limit.
+    pub(super) left: u64,
 }
 
 /// How the dead letters of the sink are to be replayed.
