@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use console::connect::Connect;
+use console::dead_letters::{DeadLetterTopic, DeadLetters};
 use console::overview::Overview;
 use console::proof::Proof;
 use console::{Console, ConsoleArgs, PipelineAccess, PositionsOf, Screens, Server};
@@ -220,11 +221,13 @@ fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) 
         Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
         Asked::Failed(error) => Asked::Failed(error.clone()),
     };
+    let tenant = check.connect.platform_tenant.clone().map_or_else(|| "_tenant".parse(), Ok);
+    let tenant = tenant.map_err(|error| UsageError(format!("PLATFORM_TENANT is invalid: {error}")))?;
     let inquiry: Arc<Inquiry> = Arc::new(inquiry);
     Ok(Screens {
         overview: Overview::new(inquiry),
         events: Default::default(),
-        dead_letters: Default::default(),
+        dead_letters: DeadLetters::new(DeadLetterTopic::new(pipeline.clone(), tenant)),
         proof: Proof::new(pipeline),
         connect: Connect::new(SetupOf::new(check, variables.clone())),
     })

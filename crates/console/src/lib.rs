@@ -21,6 +21,7 @@ mod failure;
 mod format;
 mod guard;
 mod input;
+mod job_view;
 mod jobs;
 mod links;
 mod login;

@@ -21,6 +21,11 @@ pub(crate) fn dead_letters(stage: &str, code: &str) -> String {
     format!("/dead-letters?{}", query(&[("stage", stage), ("code", code)]))
 }
 
+/// The page of a dead letter.
+pub(crate) fn dead_letter(position: Position) -> String {
+    format!("/dead-letters/one?{}", query(&[("position", &position.to_string())]))
+}
+
 /// A path of this console for what a request names as the next page, so that no link leads elsewhere.
 pub(crate) fn path(next: &str) -> &str {
     let is_path = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n', '\t']);
@@ -35,6 +40,7 @@ mod tests {
     fn what_is_part_of_an_address_is_encoded() {
         assert_eq!(event("a&b=\"<"), "/events/event?id=a%26b%3D%22%3C");
         assert_eq!(record("raw", Position::new(3, 12)), "/events/record?topic=raw&position=3%3A12");
+        assert_eq!(dead_letter(Position::new(3, 12)), "/dead-letters/one?position=3%3A12");
         assert_eq!(dead_letters("sink", "too_large"), "/dead-letters?stage=sink&code=too_large");
     }
 

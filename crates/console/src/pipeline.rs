@@ -77,7 +77,7 @@ pub(crate) struct JobObserver<'j> {
 
 impl<'j> JobObserver<'j> {
     pub(crate) fn new(job: &'j Job) -> Self {
-        Self { job, pace: Mutex::new(Pace { since: Instant::now(), records: 0, per_second: RECORDS_PER_SECOND }) }
+        Self { job, pace: Mutex::new(Pace::new(RECORDS_PER_SECOND)) }
     }
 }
 
@@ -99,15 +99,19 @@ impl Observer for JobObserver<'_> {
 
 /// A limit on records per second.
 #[derive(Debug)]
-struct Pace {
+pub(crate) struct Pace {
     since: Instant,
     records: u64,
     per_second: u32,
 }
 
 impl Pace {
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self { since: Instant::now(), records: 0, per_second }
+    }
+
     /// How long to wait after these records.
-    fn after(&mut self, records: u64, now: Instant) -> Duration {
+    pub(crate) fn after(&mut self, records: u64, now: Instant) -> Duration {
         self.records += records;
         let millis = self.records.saturating_mul(1000) / u64::from(self.per_second.max(1));
         let due = self.since + Duration::from_millis(millis);

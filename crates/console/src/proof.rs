@@ -14,12 +14,13 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 use settings::parse_bound;
 
-use crate::access::{User, Viewer};
+use crate::access::Viewer;
 use crate::action_log::Action;
 use crate::failure::Failure;
 use crate::format::{self, Moment};
 use crate::input::{Form, Query};
-use crate::jobs::{JobKind, Running};
+use crate::job_view::JobView;
+use crate::jobs::JobKind;
 use crate::page::{Page, render};
 use crate::routes::{By, Routes};
 use crate::screen::Screen;
@@ -38,37 +39,6 @@ pub(crate) fn routes() -> Routes {
         .post("/proof/start", start)
         .get("/proof/results/{id}", result)
         .get("/proof/results/{id}/json", result_as_json)
-}
-
-/// A job that runs, as the page shows it.
-struct JobView {
-    id: u64,
-    is_audit: bool,
-    name: &'static str,
-    by: String,
-    since: Moment,
-    what: String,
-    /// Of a thousand.
-    done: Option<u64>,
-    is_stopping: bool,
-    may_stop: bool,
-}
-
-impl JobView {
-    fn of(running: &Running, user: &User) -> Self {
-        let progress = &running.progress;
-        Self {
-            id: running.id,
-            is_audit: running.kind == JobKind::Audit,
-            name: running.kind.name(),
-            by: running.by.clone(),
-            since: Moment::of_millis(running.since),
-            what: if progress.what.is_empty() { "starting".to_owned() } else { progress.what.clone() },
-            done: progress.of.filter(|of| *of > 0).map(|of| progress.done.min(of).saturating_mul(1000) / of),
-            is_stopping: running.is_stopping(),
-            may_stop: may_stop(running, user),
-        }
-    }
 }
 
 /// An audit that has ended, in the list.
@@ -120,7 +90,7 @@ struct JobPart {
 
 async fn show(by: By<Viewer>, State(console): State<Console>) -> Result<Html<String>, Failure> {
     let page = Page::new(&console, &by, Screen::Proof, "Proof");
-    let job = console.jobs().running().map(|running| JobView::of(&running, &by.user));
+    let job = console.jobs().running().map(|running| JobView::of(&running, may_stop(&running, &by.user)));
     let ended = console.screens().proof.ended().iter().map(|ended| EndedRow::of(ended)).collect();
     render(&ProofPage { page, job, ended })
 }
@@ -143,7 +113,7 @@ async fn job(
         return Ok([("hx-redirect", to)].into_response());
     };
     let page = Page::new(&console, &by, Screen::Proof, "Proof");
-    Ok(render(&JobPart { page, job: Some(JobView::of(&running, &by.user)) })?.into_response())
+    Ok(render(&JobPart { page, job: Some(JobView::of(&running, may_stop(&running, &by.user))) })?.into_response())
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,41 @@
+//! A job that runs, as a page shows it.
+
+use crate::format::Moment;
+use crate::jobs::{JobKind, Running};
+
+/// A job that runs, as a page shows it.
+pub(crate) struct JobView {
+    pub(crate) id: u64,
+    pub(crate) kind: JobKind,
+    pub(crate) name: &'static str,
+    pub(crate) by: String,
+    pub(crate) since: Moment,
+    pub(crate) what: String,
+    /// Of a thousand.
+    pub(crate) done: Option<u64>,
+    pub(crate) is_stopping: bool,
+    pub(crate) may_stop: bool,
+}
+
+impl JobView {
+    /// `may_stop` is whether the visitor may stop it.
+    pub(crate) fn of(running: &Running, may_stop: bool) -> Self {
+        let progress = &running.progress;
+        Self {
+            id: running.id,
+            kind: running.kind,
+            name: running.kind.name(),
+            by: running.by.clone(),
+            since: Moment::of_millis(running.since),
+            what: if progress.what.is_empty() { "starting".to_owned() } else { progress.what.clone() },
+            done: progress.of.filter(|of| *of > 0).map(|of| progress.done.min(of).saturating_mul(1000) / of),
+            is_stopping: running.is_stopping(),
+            may_stop,
+        }
+    }
+
+    /// Whether it is an audit, whose progress the screen Proof loads again and again.
+    pub(crate) fn is_audit(&self) -> bool {
+        self.kind == JobKind::Audit
+    }
+}
