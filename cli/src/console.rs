@@ -7,8 +7,11 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use console::dead_letters::DeadLetterTopic;
 use console::events::EventTopics;
-use console::{Connect, Console, ConsoleArgs, Events, Overview, PipelineAccess, PositionsOf, Proof, Screens, Server};
+use console::{
+    Connect, Console, ConsoleArgs, DeadLetters, Events, Overview, PipelineAccess, PositionsOf, Proof, Screens, Server,
+};
 use kafka::Connection;
 use mapping_options::MappingArgs;
 use operator::PipelineTopics;
@@ -202,14 +205,16 @@ fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) 
         Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
         Asked::Failed(error) => Asked::Failed(error.clone()),
     };
+    let tenant = check.connect.platform_tenant.clone().map_or_else(|| "_tenant".parse(), Ok);
+    let tenant = tenant.map_err(|error| UsageError(format!("PLATFORM_TENANT is invalid: {error}")))?;
     let inquiry: Arc<Inquiry> = Arc::new(inquiry);
     // Without one, events are shown under the name that `map` uses.
     let tenant = check.connect.platform.platform_tenant.clone();
     let tenant = tenant.map_or_else(|| "_tenant".parse().map_err(UsageError), Ok)?;
     Ok(Screens {
         overview: Overview::new(inquiry),
-        events: Events::new(EventTopics::new(pipeline.clone(), tenant)),
-        dead_letters: Default::default(),
+        events: Events::new(EventTopics::new(pipeline.clone(), tenant.clone())),
+        dead_letters: DeadLetters::new(DeadLetterTopic::new(pipeline.clone(), tenant)),
         proof: Proof::new(pipeline),
         connect: Connect::new(SetupOf::new(check, variables.clone())),
     })

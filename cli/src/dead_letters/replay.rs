@@ -2,7 +2,7 @@
 
 use clap::Args;
 use contract::Position;
-use operator::dead_letters::{Replay, ReplayRequest, SinkDeadLetters, replay};
+use operator::dead_letters::{Bounds, Replay, ReplayRequest, SinkDeadLetters, replay};
 use serde_json::{Value, json};
 
 use super::options::{FilterArgs, ResolveArgs};
@@ -55,6 +55,7 @@ pub(super) fn run(args: &ReplayArgs, json: bool) -> Result<Verdict, CommandError
             (false, true) => SinkDeadLetters::Remap,
             (false, false) => SinkDeadLetters::Unspecified,
         },
+        bounds: Bounds::default(),
         resolving: args.resolve.resolving(args.note.as_deref()),
     };
     let replay = replay(reached.pipeline(), &request)?;

@@ -15,6 +15,8 @@ pub(crate) enum Action {
     Reveal,
     /// Events of one person were searched for.
     SearchPerson,
+    /// Of a replay or a discard.
+    DryRun,
     Replay,
     Discard,
     StartAudit,
@@ -34,6 +36,7 @@ impl Action {
             Self::LogOut => "log_out",
             Self::Reveal => "reveal",
             Self::SearchPerson => "search_person",
+            Self::DryRun => "dry_run",
             Self::Replay => "replay",
             Self::Discard => "discard",
             Self::StartAudit => "start_audit",

@@ -1,30 +1,151 @@
 //! Dead letters: what failed, why, and what to do about it?
+//!
+//! `state` keeps the unresolved dead letters in little memory and reads what is new while somebody looks; `listing` is what a
+//! filter (`selection`) matches. `one` shows one dead letter, `operation` replays and discards them as jobs, whose results
+//! `work` keeps. `explanation` is the text of docs/dead-letters.md.
+
+mod explanation;
+mod listing;
+mod message;
+mod one;
+mod operation;
+mod result;
+mod selection;
+mod source;
+mod state;
+mod view;
+mod work;
+
+use std::sync::PoisonError;
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::Html;
+use axum::response::{Html, IntoResponse, Response};
+use serde::Deserialize;
 
-use crate::access::Viewer;
+use crate::access::{Role, Viewer};
 use crate::failure::Failure;
+use crate::format;
+use crate::input::Query;
+use crate::job_view::JobView;
+use crate::links;
 use crate::page::{Page, render};
 use crate::routes::{By, Routes};
 use crate::screen::Screen;
 use crate::state::Console;
+use listing::{Listing, MOST_PAGES, ROWS};
+use selection::Wanted;
+use view::{FilterView, GroupView, PagesView, ReadingView, RowView, WorkRow};
 
-/// The state of the screen.
-#[derive(Debug, Default)]
-pub struct DeadLetters {}
+pub use source::{
+    Answering, DeadLetterSource, DeadLetterTopic, EndedEarly, Found, OnRead, Operation, Order, Refusal, Refusals,
+    Summary,
+};
+pub use state::DeadLetters;
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().get("/dead-letters", show)
+    Routes::new()
+        .get("/dead-letters", show)
+        .get("/dead-letters/reading", reading)
+        .and(one::routes())
+        .and(operation::routes())
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    #[serde(flatten)]
+    wanted: Wanted,
+    #[serde(default)]
+    page: String,
 }
 
 #[derive(Template)]
-#[template(path = "screen_not_built.html")]
-struct NotBuilt {
+#[template(path = "dead_letters.html")]
+struct DeadLettersPage {
     page: Page,
+    reading: ReadingView,
+    job: Option<JobView>,
+    /// The page of the job, if it is one of this screen.
+    job_page: Option<String>,
+    filters: FilterView,
+    /// How many the filter matches.
+    matching: String,
+    total: String,
+    is_empty: bool,
+    is_operator: bool,
+    /// Whether the person has to say how those of the sink are replayed.
+    needs_how: bool,
+    /// How many one operation resolves at most, if the filter matches more.
+    limit: Option<String>,
+    groups: Vec<GroupView>,
+    rows: Vec<RowView>,
+    pages: PagesView,
+    work: Vec<WorkRow>,
 }
 
-async fn show(by: By<Viewer>, State(console): State<Console>) -> Result<Html<String>, Failure> {
-    render(&NotBuilt { page: Page::new(&console, &by, Screen::DeadLetters, "Dead letters") })
+/// The part of the page that says how far the reading is.
+#[derive(Template)]
+#[template(path = "dead_letters/reading.html")]
+struct ReadingPart {
+    reading: ReadingView,
 }
+
+async fn show(
+    by: By<Viewer>,
+    State(console): State<Console>,
+    Query(Asked { wanted, page }): Query<Asked>,
+) -> Result<Html<String>, Failure> {
+    let selection = wanted.read(console.now())?;
+    let number = page.parse().unwrap_or(1);
+    let screen = &console.screens().dead_letters;
+    let reading = screen.refresh(console.now()).await;
+    let (unresolved, filter) = (screen.unresolved(), selection.clone());
+    // It may go through a million of them.
+    let listing = tokio::task::spawn_blocking(move || {
+        Listing::of(&unresolved.lock().unwrap_or_else(PoisonError::into_inner), &filter, number)
+    });
+    let listing = listing.await.map_err(|_| Failure::Defect("the dead letters could not be listed"))?;
+    let title = match (&selection.stage, &selection.code) {
+        (Some(stage), Some(code)) => format!("Dead letters: {code} of {stage}"),
+        (None, Some(code)) => format!("Dead letters: {code}"),
+        (Some(stage), None) => format!("Dead letters of {stage}"),
+        (None, None) => "Dead letters".to_owned(),
+    };
+    let running = console.jobs().running();
+    let limit = operation::LIMIT as u64;
+    render(&DeadLettersPage {
+        page: Page::new(&console, &by, Screen::DeadLetters, title),
+        reading: ReadingView::of(&reading, &listing),
+        job_page: running.as_ref().filter(|job| screen.history.find(job.id).is_some()).map(|job| work::address(job.id)),
+        job: running.map(|running| JobView::of(&running, &by.user)),
+        filters: FilterView::of(&wanted, &selection, &listing),
+        matching: format::count(listing.matching),
+        total: format::count(listing.total),
+        is_empty: listing.matching == 0,
+        is_operator: by.user.role == Role::Operator,
+        needs_how: listing.groups.iter().any(|group| operation::needs_how(group.stage)),
+        limit: (listing.matching > limit).then(|| format::count(limit)),
+        groups: listing.groups.iter().map(|group| GroupView::of(group, &selection)).collect(),
+        rows: listing.rows.iter().map(|row| RowView::of(row, links::dead_letter(row.position))).collect(),
+        pages: PagesView::of(&listing, &selection, ROWS, MOST_PAGES),
+        work: screen.history.all().iter().map(|work| WorkRow::of(work, work::address(work.id))).collect(),
+    })
+}
+
+/// How far the reading is; when it has ended, the page is loaded again.
+async fn reading(_: By<Viewer>, State(console): State<Console>) -> Result<Response, Failure> {
+    let screen = &console.screens().dead_letters;
+    let reading = screen.reading();
+    if !reading.is_reading {
+        return Ok([("hx-refresh", "true")].into_response());
+    }
+    let (total, is_complete) = {
+        let unresolved = screen.lock();
+        (unresolved.count() as u64, unresolved.is_complete())
+    };
+    let listing = Listing { total, is_complete, ..Listing::default() };
+    Ok(render(&ReadingPart { reading: ReadingView::of(&reading, &listing) })?.into_response())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! A job that runs, as pages show it.
+//! Shows a running job on a page.
 
 use crate::access::User;
 use crate::format::Moment;
@@ -8,7 +8,7 @@ use crate::stop::may_stop;
 /// A job that runs, as a page shows it.
 pub(crate) struct JobView {
     pub(crate) id: u64,
-    pub(crate) is_audit: bool,
+    pub(crate) kind: JobKind,
     pub(crate) name: &'static str,
     pub(crate) by: String,
     pub(crate) since: Moment,
@@ -20,11 +20,12 @@ pub(crate) struct JobView {
 }
 
 impl JobView {
+    /// Describes a job to this visitor.
     pub(crate) fn of(running: &Running, user: &User) -> Self {
         let progress = &running.progress;
         Self {
             id: running.id,
-            is_audit: running.kind == JobKind::Audit,
+            kind: running.kind,
             name: running.kind.name(),
             by: running.by.clone(),
             since: Moment::of_millis(running.since),
@@ -33,5 +34,10 @@ impl JobView {
             is_stopping: running.is_stopping(),
             may_stop: may_stop(running, user),
         }
+    }
+
+    /// Whether it is an audit, whose progress the screen Proof loads every second.
+    pub(crate) fn is_audit(&self) -> bool {
+        self.kind == JobKind::Audit
     }
 }

@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum JobKind {
     Audit,
     Find,
+    /// Of a replay or a discard.
+    DryRun,
     Replay,
     Discard,
     /// Of the set-up.
@@ -21,6 +23,7 @@ impl JobKind {
         match self {
             Self::Audit => "an audit",
             Self::Find => "a search",
+            Self::DryRun => "a dry run",
             Self::Replay => "a replay",
             Self::Discard => "a discard",
             Self::Apply => "a change of the set-up",

@@ -33,6 +33,11 @@ pub(crate) fn dead_letters(stage: &str, code: &str) -> String {
     format!("/dead-letters?{}", query(&[("stage", stage), ("code", code)]))
 }
 
+/// The page of a dead letter.
+pub(crate) fn dead_letter(position: Position) -> String {
+    format!("/dead-letters/one?{}", query(&[("position", &position.to_string())]))
+}
+
 /// A path of this console for what a request names as the next page, so that no link leads elsewhere.
 pub(crate) fn path(next: &str) -> &str {
     let is_path = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n', '\t']);
@@ -49,6 +54,7 @@ mod tests {
         assert_eq!(event_since("01X", 5), "/events/event?id=01X&since=5");
         assert!(may_be_in_address("01X-a") && !may_be_in_address("jo@example.com") && !may_be_in_address(""));
         assert_eq!(record("raw", Position::new(3, 12)), "/events/record?topic=raw&position=3%3A12");
+        assert_eq!(dead_letter(Position::new(3, 12)), "/dead-letters/one?position=3%3A12");
         assert_eq!(dead_letters("sink", "too_large"), "/dead-letters?stage=sink&code=too_large");
     }
 

@@ -123,7 +123,7 @@ struct Count {
 
 impl Count {
     /// How long to wait after these records.
-    fn after(&mut self, records: u64, now: Instant) -> Duration {
+    pub(crate) fn after(&mut self, records: u64, now: Instant) -> Duration {
         self.records += records;
         let millis = self.records.saturating_mul(1000) / u64::from(self.per_second.max(1));
         let due = self.since + Duration::from_millis(millis);

@@ -20,7 +20,7 @@ pub(crate) fn routes() -> Routes {
 /// Whether a user may stop a job: their own, every one that only reads, and as an operator every one.
 pub(crate) fn may_stop(running: &Running, user: &User) -> bool {
     let only_reads = match running.kind {
-        JobKind::Audit | JobKind::Find => true,
+        JobKind::Audit | JobKind::Find | JobKind::DryRun => true,
         JobKind::Replay | JobKind::Discard | JobKind::Apply => false,
     };
     only_reads || running.by == user.name || user.role == Role::Operator

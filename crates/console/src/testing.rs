@@ -6,8 +6,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use clap::{FromArgMatches, Parser};
+use contract::Position;
+use contract::dead_letter::Resolution;
 use http_body_util::BodyExt;
 use mapping::SourceOptions;
+use operator::dead_letters::Unresolved;
 use operator::find::{StepRecord, StoredRecord, Timeline};
 use operator::status::{Asked, Look, Outside, TopicState};
 use setup::check::Line;
@@ -19,6 +22,7 @@ use crate::access::{NewUser, Role, add_user};
 use crate::action_log::{ActionLog, Entry};
 use crate::config::{ConsoleArgs, Settings};
 use crate::connect::{Answering, Changed, Connect, ConnectSource, Part, Seen, TestEvent};
+use crate::dead_letters::{DeadLetterSource, DeadLetters, EndedEarly, Found, OnRead, Order, Summary};
 use crate::events::{EventSource, Events, Listener, Search};
 use crate::jobs::Job;
 use crate::overview::{Overview, StatusSource};
@@ -101,6 +105,24 @@ impl AuditSource for Silent {
     }
 }
 
+impl DeadLetterSource for Silent {
+    fn read<'a>(&'a self, _: &'a Mutex<Unresolved>, _: OnRead<'a>) -> Answering<'a, Result<bool, String>> {
+        Box::pin(async { Ok(true) })
+    }
+
+    fn show(&self, _: Position) -> Answering<'_, Result<Option<Found>, String>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn resolution(&self, _: Position) -> Answering<'_, Result<Option<Resolution>, String>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn carry_out<'a>(&'a self, _: &'a Order, _: &'a Job) -> Answering<'a, Result<Summary, EndedEarly>> {
+        Box::pin(std::future::pending())
+    }
+}
+
 impl ConnectSource for Silent {
     fn check(&self, _: Part) -> Answering<'_, Vec<Line>> {
         Box::pin(async { Vec::new() })
@@ -137,7 +159,7 @@ pub(crate) fn screens() -> Screens {
     Screens {
         overview: Overview::new(Silent),
         events: Events::new(Silent),
-        dead_letters: Default::default(),
+        dead_letters: DeadLetters::new(Silent),
         proof: Proof::new(Silent),
         connect: Connect::new(Silent),
     }

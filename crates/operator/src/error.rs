@@ -27,6 +27,16 @@ pub enum OperatorError {
     /// number.
     #[error("{0} of the chosen dead letters are the sink's: say whether to send them as they are or to map them again")]
     HowToReplay(u64),
+    /// The operation would resolve more dead letters than a person confirmed. Nothing was written.
+    #[error(
+        "it would now resolve {resolves} dead letters, and {confirmed} were confirmed: nothing was written, make another dry run"
+    )]
+    MoreThanConfirmed {
+        /// What the person confirmed.
+        confirmed: usize,
+        /// How many there are now.
+        resolves: usize,
+    },
     /// Records expired while they were read, so that related records may be missing.
     #[error(
         "records expired while they were read, {attempts} times in a row; audit only records that are younger than the topics' retention"

@@ -25,3 +25,4 @@ pub use numbers::thousands;
 pub use pipeline::{Committed, Groups, Pipeline, PipelineTopics, Positions};
 pub use progress::{Observer, OnProgress, Progress};
 pub use time::rfc3339;
+pub use xdm::TenantId;

@@ -102,6 +102,11 @@ impl Pipeline<'_> {
         self.progress.report(progress);
     }
 
+    /// Whether the operation goes on after these further records.
+    pub(crate) fn goes_on_after(&self, records: usize) -> bool {
+        self.progress.has_read(records as u64)
+    }
+
     /// Must be called for each record that is read, with the number of records so far.
     ///
     /// # Errors

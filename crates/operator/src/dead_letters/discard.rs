@@ -7,6 +7,7 @@ use contract::dead_letter::ResolutionKind;
 use super::filter::Filter;
 use super::index::{self, IndexedDeadLetter};
 use super::resolver::{Pace, Resolve, Resolver, Resolving};
+use super::selection::{Bounds, Selected, select};
 use crate::error::OperatorError;
 use crate::pipeline::Pipeline;
 use crate::progress::Progress;
@@ -43,13 +44,79 @@ pub fn discard(
     let current: BTreeMap<_, _> = index::read(pipeline)?;
     let (chosen, resolved_before) = filter.choose(&current)?;
     let resolves: Vec<Resolve> = chosen.iter().map(|dead_letter| Resolve::of(dead_letter)).collect();
-    let (mut pace, mut discarded) = (Pace::new(resolving.rate), 0);
+    let (discarded, _) = write(pipeline, &resolver, &resolves, Pace::new(resolving.rate))?;
+    let chosen = chosen.into_iter().cloned().collect();
+    Ok(Discarded { chosen, resolved_before, discarded })
+}
+
+/// Which dead letters are discarded, and by whom.
+#[derive(Debug, Clone, Default)]
+pub struct DiscardRequest {
+    /// The unresolved dead letters that it includes are discarded.
+    pub filter: Filter,
+    /// How many are discarded.
+    pub bounds: Bounds,
+    /// Who discards them; `None` only plans.
+    pub resolving: Option<Resolving>,
+}
+
+/// The plan of a discard, and the part that was carried out.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct DiscardSummary {
+    /// How many dead letters are discarded.
+    pub chosen: usize,
+    /// How many of the included ones were resolved before.
+    pub resolved_before: u64,
+    /// How many included ones are over the limit.
+    pub left: u64,
+    /// How many were discarded now.
+    pub discarded: u64,
+    /// Whether the observer of the progress stopped it. What was not discarded stays unresolved.
+    pub is_stopped: bool,
+}
+
+/// The same as [`discard`] in bounded memory: only the number of the chosen ones is returned. The call blocks.
+///
+/// # Errors
+/// [`OperatorError::NoDeadLetter`], [`OperatorError::MoreThanConfirmed`], [`OperatorError::Kafka`].
+pub fn discard_within(pipeline: Pipeline<'_>, request: &DiscardRequest) -> Result<DiscardSummary, OperatorError> {
+    let DiscardRequest { filter, bounds, resolving } = request;
+    let limit = bounds.limit.unwrap_or(usize::MAX);
+    let Some(resolving) = resolving else {
+        let selected = select(pipeline, filter, limit)?;
+        return Ok(DiscardSummary::of(&selected));
+    };
+    let resolver = Resolver::open(pipeline, ResolutionKind::Discarded, resolving)?;
+    let selected = select(pipeline, filter, limit)?;
+    let resolves: Vec<Resolve> = selected.chosen().into_iter().map(Resolve::of).collect();
+    bounds.check(resolves.len())?;
+    let (discarded, is_stopped) = write(pipeline, &resolver, &resolves, Pace::new(resolving.rate))?;
+    Ok(DiscardSummary { discarded, is_stopped, ..DiscardSummary::of(&selected) })
+}
+
+impl DiscardSummary {
+    fn of(selected: &Selected) -> Self {
+        let Selected { resolved_before, left, .. } = *selected;
+        Self { chosen: selected.chosen().len(), resolved_before, left, ..Self::default() }
+    }
+}
+
+/// Writes the resolutions; returns how many, and whether it was stopped.
+fn write(
+    pipeline: Pipeline<'_>,
+    resolver: &Resolver<'_>,
+    resolves: &[Resolve],
+    mut pace: Pace,
+) -> Result<(u64, bool), OperatorError> {
+    let mut discarded = 0;
     for chunk in resolves.chunks(pace.chunk()) {
         resolver.writer.write(chunk.iter().map(|resolve| resolver.record(resolve)))?;
         discarded += chunk.len() as u64;
         pipeline.report(Progress::Resolved { dead_letters: discarded, of: resolves.len() as u64 });
         pace.wait(chunk.len());
+        if !pipeline.goes_on_after(chunk.len()) {
+            return Ok((discarded, discarded < resolves.len() as u64));
+        }
     }
-    let chosen = chosen.into_iter().cloned().collect();
-    Ok(Discarded { chosen, resolved_before, discarded })
+    Ok((discarded, false))
 }

@@ -34,12 +34,17 @@ pub struct IndexedDeadLetter {
 }
 
 impl IndexedDeadLetter {
-    fn read(record: &Record<'_>, dead_letter: DeadLetter) -> Self {
+    pub(super) fn read(record: &Record<'_>, dead_letter: DeadLetter) -> Self {
+        Self { event_id: event_id(record), ..Self::without_event(record, dead_letter) }
+    }
+
+    /// The same without the id of its event, for which the body would have to be read.
+    pub(super) fn without_event(record: &Record<'_>, dead_letter: DeadLetter) -> Self {
         let raw = RawRecord::read(record.headers(), record.value(), record.timestamp());
         Self {
             position: position(record),
             time: dead_letter.at.or(record.timestamp()).unwrap_or_default(),
-            event_id: event_id(record),
+            event_id: None,
             source: raw.source_name().to_owned(),
             key: record.key().map(<[u8]>::to_vec),
             raw_offset: TypedRecord::read(record.headers(), record.timestamp()).raw_offset,

@@ -18,19 +18,7 @@ pub fn list(pipeline: Pipeline<'_>, filter: &Filter) -> Result<(Vec<IndexedDeadL
     Ok((index.into_values().filter(|dead_letter| filter.includes(dead_letter)).collect(), total))
 }
 
-/// Returns the unresolved dead letters; an empty list if the topic does not exist. The call blocks.
-///
-/// # Errors
-/// Returns [`OperatorError::Kafka`] if the topics cannot be read.
-pub fn list_unresolved(pipeline: Pipeline<'_>) -> Result<Vec<IndexedDeadLetter>, OperatorError> {
-    match index::read(pipeline) {
-        Ok(index) => Ok(index.into_values().filter(|dead_letter| dead_letter.resolution.is_none()).collect()),
-        Err(KafkaError::NoTopic(_)) => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Counts the unresolved dead letters; 0 if the topic does not exist. The call blocks.
+/// Counts the dead letters that no resolution names; none if the topic does not exist. The call blocks.
 ///
 /// # Errors
 /// Returns [`OperatorError::Kafka`] if the topics cannot be read.

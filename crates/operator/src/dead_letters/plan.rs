@@ -41,6 +41,8 @@ pub(super) struct ReplayPlan {
     pub(super) refused: Vec<(Position, String)>,
     /// Number of chosen dead letters that were already resolved.
     pub(super) resolved_before: u64,
+    /// Unresolved dead letters that the filter includes and that are over the limit.
+    pub(super) left: u64,
 }
 
 /// Way to replay the dead letters of the sink and of Platform.

@@ -9,6 +9,7 @@ use super::filter::Filter;
 use super::index;
 use super::plan::{ReplayContext, ReplayPlan, SinkDeadLetters, Target, Unspecified};
 use super::resolver::{Pace, Resolver, Resolving};
+use super::selection::{Bounds, select};
 use super::writing::{Writing, Written};
 use crate::error::OperatorError;
 use crate::pipeline::Pipeline;
@@ -20,7 +21,9 @@ pub struct ReplayRequest {
     pub filter: Filter,
     /// Way to replay the dead letters of the sink and of Platform.
     pub sink_dead_letters: SinkDeadLetters,
-    /// The person who replays; `None` only plans the replay.
+    /// How many are replayed.
+    pub bounds: Bounds,
+    /// Who replays them; `None` only plans.
     pub resolving: Option<Resolving>,
 }
 
@@ -37,8 +40,12 @@ pub struct Replay {
     pub only_resolved: usize,
     /// Number of chosen dead letters that were already resolved.
     pub resolved_before: u64,
-    /// Number of dead letters that this call resolved.
+    /// Unresolved dead letters that the filter includes and that are over the limit.
+    pub left: u64,
+    /// Dead letters that were resolved now.
     pub replayed: u64,
+    /// Whether the observer of the progress stopped it. What was not replayed stays unresolved.
+    pub is_stopped: bool,
     /// Dead letters that cannot be replayed, with the reason.
     pub refused: Vec<(Position, String)>,
 }
@@ -51,7 +58,9 @@ impl Replay {
             remap: plan.count(|target| matches!(target, Target::Remap { .. })),
             only_resolved: plan.resolves() - plan.writes.len(),
             resolved_before: plan.resolved_before,
+            left: plan.left,
             replayed: 0,
+            is_stopped: false,
             refused: plan.refused.clone(),
         }
     }
@@ -66,7 +75,8 @@ impl Replay {
 /// Plans a replay, and executes it if [`ReplayRequest::resolving`] is set. The call blocks.
 ///
 /// # Errors
-/// Returns [`OperatorError::NoDeadLetter`], [`OperatorError::HowToReplay`] or [`OperatorError::Kafka`].
+/// [`OperatorError::NoDeadLetter`], [`OperatorError::HowToReplay`], [`OperatorError::MoreThanConfirmed`],
+/// [`OperatorError::Kafka`].
 pub fn replay(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<Replay, OperatorError> {
     let before = plan(pipeline, request)?;
     let Some(resolving) = request.resolving.as_ref().filter(|_| before.resolves() > 0) else {
@@ -74,19 +84,28 @@ pub fn replay(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<Replay,
     };
     let take = || Ok(Resolver::open(pipeline, ResolutionKind::Replayed, resolving)?);
     let (resolver, plan) = ReplayPlan::with_right(take, || plan(pipeline, request))?;
-    let Written { resolved, refused } = Writing::new(pipeline, &resolver, &plan, Pace::new(resolving.rate)).run()?;
-    let mut replay = Replay { replayed: resolved, ..Replay::of(&plan) };
+    request.bounds.check(plan.resolves())?;
+    let writing = Writing::new(pipeline, &resolver, &plan, Pace::new(resolving.rate));
+    let Written { resolved, refused, is_stopped } = writing.run()?;
+    let mut replay = Replay { replayed: resolved, is_stopped, ..Replay::of(&plan) };
     replay.refused.extend(refused);
     Ok(replay)
 }
 
 /// Plans the replay from the current dead letters.
 fn plan(pipeline: Pipeline<'_>, request: &ReplayRequest) -> Result<ReplayPlan, OperatorError> {
-    let context = context(pipeline)?;
+    let (context, how) = (context(pipeline)?, request.sink_dead_letters);
+    let unspecified = |Unspecified(count)| OperatorError::HowToReplay(count);
+    if let Some(limit) = request.bounds.limit {
+        let selected = select(pipeline, &request.filter, limit)?;
+        let chosen = selected.chosen();
+        let plan = ReplayPlan::new(&selected.index, (&chosen, selected.resolved_before), how, &context)
+            .map_err(unspecified)?;
+        return Ok(ReplayPlan { left: selected.left, ..plan });
+    }
     let index = index::read(pipeline)?;
     let (chosen, resolved) = request.filter.choose(&index)?;
-    ReplayPlan::new(&index, (&chosen, resolved), request.sink_dead_letters, &context)
-        .map_err(|Unspecified(count)| OperatorError::HowToReplay(count))
+    ReplayPlan::new(&index, (&chosen, resolved), how, &context).map_err(unspecified)
 }
 
 fn context(pipeline: Pipeline<'_>) -> Result<ReplayContext<'_>, KafkaError> {

@@ -29,6 +29,8 @@ pub(super) struct Written {
     pub(super) resolved: u64,
     /// Dead letters that cannot be replayed, with the reason.
     pub(super) refused: Vec<(Position, String)>,
+    /// Whether it was stopped before its end.
+    pub(super) is_stopped: bool,
 }
 
 /// Execution of one plan.
@@ -54,16 +56,23 @@ impl<'r> Writing<'r> {
     }
 
     pub(super) fn run(mut self) -> Result<Written, OperatorError> {
+        match self.write_all() {
+            // The error only ended the reading.
+            Err(_) if self.written.is_stopped => Ok(self.written),
+            result => result.map(|()| self.written),
+        }
+    }
+
+    fn write_all(&mut self) -> Result<(), OperatorError> {
         for resolves in self.plan.resolve_only.chunks(self.pace.chunk()) {
             self.resolver.writer.write(resolves.iter().map(|resolve| self.resolver.record(resolve)))?;
-            self.done(resolves.len());
+            self.done(resolves.len())?;
         }
         let mut partitions: BTreeMap<Partition, Vec<Offset>> = BTreeMap::new();
         for position in self.plan.writes.keys() {
             partitions.entry(position.partition).or_default().push(position.offset);
         }
-        partitions.into_iter().try_for_each(|(partition, offsets)| self.partition(partition, &offsets))?;
-        Ok(self.written)
+        partitions.into_iter().try_for_each(|(partition, offsets)| self.partition(partition, &offsets))
     }
 
     /// Replays the dead letters of a partition at these sorted offsets.
@@ -116,16 +125,26 @@ impl<'r> Writing<'r> {
         )?;
         self.written.refused.append(&mut refused);
         if written > 0 {
-            self.done(written);
+            self.done(written)?;
         }
         Ok(())
     }
 
-    fn done(&mut self, count: usize) {
+    /// So many were resolved.
+    ///
+    /// # Errors
+    /// [`KafkaError::GivenUp`] if the operation was stopped.
+    fn done(&mut self, count: usize) -> Result<(), KafkaError> {
         self.written.resolved += count as u64;
         let (dead_letters, of) = (self.written.resolved, self.plan.resolves() as u64);
         self.pipeline.report(Progress::Resolved { dead_letters, of });
         self.pace.wait(count);
+        let goes_on = self.pipeline.goes_on_after(count);
+        if !goes_on && dead_letters < of {
+            self.written.is_stopped = true;
+            return Err(KafkaError::GivenUp("the operation was stopped".to_owned()));
+        }
+        Ok(())
     }
 
     /// Reads the raw records that must be mapped again.

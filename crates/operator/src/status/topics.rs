@@ -7,7 +7,7 @@ use kafka::KafkaError;
 use kafka::offsets::Offsets;
 use kafka::reader::OffsetRange;
 
-use crate::dead_letters::{Group, groups, list_unresolved};
+use crate::dead_letters::{Group, unresolved_groups};
 use crate::error::OperatorError;
 use crate::pipeline::{Pipeline, stable_watermarks};
 
@@ -40,9 +40,9 @@ pub struct LastWebhook {
 /// Returns [`OperatorError::Kafka`] if the topics cannot be read.
 pub fn topics(pipeline: Pipeline<'_>) -> Result<TopicState, OperatorError> {
     let mut missing = Vec::new();
-    let dead_letters = existing(list_unresolved(pipeline), &mut missing)?;
+    let dead_letters = existing(unresolved_groups(pipeline), &mut missing)?;
     let last_webhooks = existing(last_webhooks(pipeline), &mut missing)?;
-    Ok(TopicState { dead_letters: groups(&dead_letters), last_webhooks, missing })
+    Ok(TopicState { dead_letters, last_webhooks, missing })
 }
 
 /// Returns the values read from a topic. For a topic that does not exist, adds its name to `missing` and returns no
