@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use console::events::EventTopics;
-use console::{
-    Connect, Console, ConsoleArgs, Events, Overview, PipelineAccess, PositionsOf, Proof, Screens, Server,
-};
+use console::{Connect, Console, ConsoleArgs, Events, Overview, PipelineAccess, PositionsOf, Proof, Screens, Server};
 use kafka::Connection;
 use mapping_options::MappingArgs;
 use operator::PipelineTopics;

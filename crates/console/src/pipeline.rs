@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mapping::Sources;
-use operator::{
-    Committed, Connection, Groups, Observer, OnProgress, Pipeline, PipelineTopics, Positions, Progress,
-};
+use operator::{Committed, Connection, Groups, Observer, OnProgress, Pipeline, PipelineTopics, Positions, Progress};
 
 use crate::format;
 use crate::jobs::{Job, JobProgress};

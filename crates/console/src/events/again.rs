@@ -69,12 +69,17 @@ fn differences(stored: &Value, today: &Value, values: Values) -> Vec<Difference>
     let (exact_stored, exact_today) = (exact(stored), exact(today));
     let equal: BTreeSet<&str> = exact_stored
         .iter()
-        .filter(|field| exact_today.iter().any(|other| other.exact_path == field.exact_path && other.value == field.value))
+        .filter(|field| {
+            exact_today.iter().any(|other| other.exact_path == field.exact_path && other.value == field.value)
+        })
         .map(|field| field.exact_path.as_str())
         .collect();
     let shown = |event: &Value| -> Vec<Field> {
         let (fields, _) = mask::fields(Form::Xdm, event, values);
-        fields.into_iter().filter(|field| !field.exact_path.is_empty() && !equal.contains(field.exact_path.as_str())).collect()
+        fields
+            .into_iter()
+            .filter(|field| !field.exact_path.is_empty() && !equal.contains(field.exact_path.as_str()))
+            .collect()
     };
     let (of_stored, mut of_today) = (shown(stored), shown(today));
     let mut found = Vec::new();
@@ -103,9 +108,7 @@ mod tests {
 
     #[test]
     fn only_fields_that_differ_are_shown_and_their_values_are_masked() {
-        let event = |id: &str, namespace: &str| {
-            json!({"_id": "01X", "identityMap": {namespace: [{"id": id, "primary": true}]}, "producedBy": "self"})
-        };
+        let event = |id: &str, namespace: &str| json!({"_id": "01X", "identityMap": {namespace: [{"id": id, "primary": true}]}, "producedBy": "self"});
         let some = |text: &str| Some(text.to_owned());
         let changed = texts(&event("jo", "CRM"), &event("mo", "CRM"), Values::Revealed);
         assert_eq!(changed, [("identityMap.CRM[0].id".to_owned(), some("jo"), some("mo"))]);

@@ -192,7 +192,9 @@ fn read(record: StepRecord, received_at: i64, stored: StoredWebhook, rules: &Rul
         Err(_) => WebhookBody::Text(String::from_utf8_lossy(body.get(..BEGINNING).unwrap_or(body)).into_owned()),
     };
     let today = match (&whole, &rules.options) {
-        (Err(rejection), _) => Today::Rejected { code: rejection.code.as_str(), message: rejection.message.to_string() },
+        (Err(rejection), _) => {
+            Today::Rejected { code: rejection.code.as_str(), message: rejection.message.to_string() }
+        }
         _ if is_cut => Today::Unknown("Only the beginning of the webhook is kept, so it cannot be mapped."),
         _ if is_large => Today::Unknown(
             "The webhook is larger than this page explains: `customerio-aep map --explain` does it for any size.",

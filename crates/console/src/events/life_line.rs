@@ -122,7 +122,8 @@ fn detail(step: &Step) -> String {
             format!("status {status}, batch {}, xaction id {}", code(batch_id), code(xaction_id))
         }
         StepKind::DeadLettered { stage, code, message, cut } => {
-            let cut = cut.as_ref().map(|cut| format!("; only its beginning is kept, of {} bytes", format::count(cut.size)));
+            let cut =
+                cut.as_ref().map(|cut| format!("; only its beginning is kept, of {} bytes", format::count(cut.size)));
             let cut = cut.unwrap_or_default();
             format!("by the {stage}: {} ({}){cut}", mask::code(code), mask::reason(message))
         }

@@ -302,7 +302,10 @@ mod tests {
         assert_eq!(since.href(), "/events/event?id=01X&since=5");
         assert_eq!(since.fields(), [("id", "01X".to_owned()), ("since", "5".to_owned())]);
         let record = Key::Record(StepRecord::Raw(contract::Position::new(3, 12)));
-        assert_eq!((record.href().as_str(), record.subject().as_str()), ("/events/record?topic=raw&position=3%3A12", "raw 3:12"));
+        assert_eq!(
+            (record.href().as_str(), record.subject().as_str()),
+            ("/events/record?topic=raw&position=3%3A12", "raw 3:12")
+        );
         assert_eq!(key("jo@example.com").subject(), crate::mask::MASK);
     }
 }

@@ -65,7 +65,8 @@ struct Address {
 impl Address {
     fn key(&self) -> Result<Key, Failure> {
         if !self.topic.is_empty() || !self.position.is_empty() {
-            let position = self.position.parse().map_err(|error| Failure::Invalid(format!("In the address: {error}.")))?;
+            let position =
+                self.position.parse().map_err(|error| Failure::Invalid(format!("In the address: {error}.")))?;
             return match self.topic.as_str() {
                 "raw" => Ok(Key::Record(StepRecord::Raw(position))),
                 "typed" => Ok(Key::Record(StepRecord::Typed(position))),
@@ -75,12 +76,13 @@ impl Address {
         if self.id.trim().is_empty() || self.id.len() > LONGEST_ID {
             return Err(Failure::Invalid("The address names no event.".to_owned()));
         }
-        let since = match self.since.as_str() {
-            "" => None,
-            since => Some(since.parse().map_err(|_| {
-                Failure::Invalid("`since` in the address must be milliseconds since 1970.".to_owned())
-            })?),
-        };
+        let since =
+            match self.since.as_str() {
+                "" => None,
+                since => Some(since.parse().map_err(|_| {
+                    Failure::Invalid("`since` in the address must be milliseconds since 1970.".to_owned())
+                })?),
+            };
         Ok(Key::Event { id: self.id.clone(), since })
     }
 }
@@ -341,7 +343,9 @@ async fn reveal(
     }
     let look: Option<Arc<Look>> = console.screens().events.looks.find(&key, console.now());
     let Some(look) = look else {
-        return Err(Failure::Conflict("The page of this event is too old. Open it again, and then reveal it.".to_owned()));
+        return Err(Failure::Conflict(
+            "The page of this event is too old. Open it again, and then reveal it.".to_owned(),
+        ));
     };
     let Outcome::Found(life) = &look.outcome else {
         return Err(Failure::Conflict("There is no event to reveal.".to_owned()));

@@ -197,11 +197,7 @@ struct Asked {
     everywhere: Option<String>,
 }
 
-async fn start(
-    by: By<Viewer>,
-    State(console): State<Console>,
-    Form(asked): Form<Asked>,
-) -> Result<Redirect, Failure> {
+async fn start(by: By<Viewer>, State(console): State<Console>, Form(asked): Form<Asked>) -> Result<Redirect, Failure> {
     if asked.text.len() > LONGEST {
         return Err(Failure::Invalid(format!("An id has at most {} bytes.", format::count(LONGEST as u64))));
     }
@@ -327,11 +323,7 @@ struct JobPart {
 }
 
 /// The progress of a search; at its end, the page is loaded again.
-async fn progress(
-    by: By<Viewer>,
-    State(console): State<Console>,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
+async fn progress(by: By<Viewer>, State(console): State<Console>, Path(id): Path<String>) -> Result<Response, Failure> {
     let id: u64 = id.parse().map_err(|_| unknown())?;
     let running = console.jobs().running().filter(|running| running.id == id && running.kind == JobKind::Find);
     let Some(running) = running else { return Ok([("hx-refresh", "true")].into_response()) };

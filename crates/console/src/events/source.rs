@@ -51,11 +51,7 @@ pub trait EventSource: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why there is no answer.
-    fn stored<'a>(
-        &'a self,
-        record: StepRecord,
-        job: &'a Job,
-    ) -> Answering<'a, Result<Option<StoredRecord>, String>>;
+    fn stored<'a>(&'a self, record: StepRecord, job: &'a Job) -> Answering<'a, Result<Option<StoredRecord>, String>>;
 
     /// Passes on every event that ends, as long as the listener wants it.
     ///
@@ -111,11 +107,7 @@ impl EventSource for EventTopics {
         })
     }
 
-    fn stored<'a>(
-        &'a self,
-        record: StepRecord,
-        job: &'a Job,
-    ) -> Answering<'a, Result<Option<StoredRecord>, String>> {
+    fn stored<'a>(&'a self, record: StepRecord, job: &'a Job) -> Answering<'a, Result<Option<StoredRecord>, String>> {
         Box::pin(async move {
             let access = self.access()?;
             let observer = JobObserver::new(job);

@@ -227,7 +227,8 @@ async fn an_event_has_its_life_line_and_three_columns_whose_rows_lead_to_each_ot
         answer.text.split(split).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
     };
     let related = parts("data-related=\"").join(" ");
-    let targets: Vec<String> = parts("href=\"#").into_iter().chain(related.split_whitespace().map(str::to_owned)).collect();
+    let targets: Vec<String> =
+        parts("href=\"#").into_iter().chain(related.split_whitespace().map(str::to_owned)).collect();
     assert!(targets.len() > 50, "{targets:?}");
     for target in targets.iter().filter(|target| *target != "content") {
         assert!(ids.contains(&target.as_str()), "{target} in {}", answer.text);
@@ -311,14 +312,23 @@ async fn what_is_not_there_and_kafka_away_are_sentences_with_a_way_on() {
     fake.set(|topics| topics.found = Err(format!("no broker answers {HOSTILE}.")));
     let away = page(&console, Role::Viewer, "/events/event?id=01Y").await;
     assert_eq!(away.status, StatusCode::BAD_GATEWAY);
-    assert!(away.text.contains("could not be read: no broker answers") && !away.text.contains(HOSTILE), "{}", away.text);
+    assert!(
+        away.text.contains("could not be read: no broker answers") && !away.text.contains(HOSTILE),
+        "{}",
+        away.text
+    );
     assert!(!away.text.contains("hx-get"), "it does not ask a broken Kafka again and again");
     fake.set(|topics| topics.found = Ok(vec![accepted()]));
     let again = console.post(Role::Viewer, "/events/look", &[("id", "01Y")]).await;
     assert_eq!(again.header("location"), "/events/event?id=01Y");
     idle(&console).await;
     assert_eq!(console.get(Role::Viewer, "/events/event?id=01Y").await.status, StatusCode::OK);
-    for path in ["/events/event", "/events/event?id=01X&since=x", "/events/record?topic=raw&position=1", "/events/record?topic=x&position=1:2"] {
+    for path in [
+        "/events/event",
+        "/events/event?id=01X&since=x",
+        "/events/record?topic=raw&position=1",
+        "/events/record?topic=x&position=1:2",
+    ] {
         assert_eq!(console.get(Role::Viewer, path).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
     }
 }
@@ -335,7 +345,10 @@ async fn a_record_without_an_id_is_found_by_its_position() {
     let console = fake.console();
     let path = "/events/record?topic=raw&position=3:12";
     let answer = page(&console, Role::Investigator, path).await;
-    assert!(answer.text.contains("cannot be read as JSON") && answer.text.contains("Refused as not_json"), "{answer:?}");
+    assert!(
+        answer.text.contains("cannot be read as JSON") && answer.text.contains("Refused as not_json"),
+        "{answer:?}"
+    );
     assert_masked(&answer);
     assert_eq!(fake.searches()[0].wanted, Wanted::Body(body));
     let fields = [("topic", "raw"), ("position", "3:12"), ("reason", "t")];

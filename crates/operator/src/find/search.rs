@@ -79,12 +79,7 @@ fn search(pipeline: Pipeline<'_>, scope: &FindScope, wanted: &Wanted, limit: Lim
     let topics = pipeline.topics;
     let offsets = Offsets::new(pipeline.connection)?;
     let Positions { transformer, sink } = scope.committed.positions(topics, &offsets)?;
-    let mut found = Found {
-        transformer,
-        sink,
-        delivered_from: scope.delivered_from.clone(),
-        ..Found::default()
-    };
+    let mut found = Found { transformer, sink, delivered_from: scope.delivered_from.clone(), ..Found::default() };
     let only = match wanted {
         Wanted::Person(key) if !scope.all_partitions => {
             let partitions = offsets.watermarks(&topics.raw)?.len();

@@ -15,7 +15,9 @@ async fn a_search_is_a_job_whose_text_is_in_no_address_page_or_log() {
     let started = console.post(Role::Viewer, "/events/search", &fields).await;
     assert_eq!(started.header("location"), "/events/searches/1");
     let answer = page(&console, Role::Viewer, "/events/searches/1").await;
-    for text in ["2 events", "a person, by their address", "/events/event?id=01X&#38;since=", "/events/record?topic=raw"] {
+    for text in
+        ["2 events", "a person, by their address", "/events/event?id=01X&#38;since=", "/events/record?topic=raw"]
+    {
         assert!(answer.text.contains(text), "{text} in {}", answer.text);
     }
     assert_masked(&answer);
@@ -75,9 +77,13 @@ async fn the_tail_is_a_sample_with_a_stop_that_says_so_and_ends_with_its_reader(
     fake.set(|topics| topics.ended = vec![ended("01X"), ended("jo@example.com"), ended(HOSTILE)]);
     let console = fake.console();
     let stream = console.get(Role::Viewer, "/events/tail?channel=email").await;
-    assert_eq!(stream.header("content-type"), "text/event-stream");
+    assert_eq!((stream.header("content-type"), stream.header("cache-control")), ("text/event-stream", "no-store"));
     assert!(stream.text.starts_with("retry: 5000\ndata: {"), "{}", stream.text);
-    assert!(stream.text.contains("/events/event?id=01X") && stream.text.contains("no broker answers"), "{}", stream.text);
+    assert!(
+        stream.text.contains("/events/event?id=01X") && stream.text.contains("no broker answers"),
+        "{}",
+        stream.text
+    );
     assert_masked(&stream);
     let page = console.get(Role::Viewer, "/events").await;
     for text in [
@@ -92,6 +98,9 @@ async fn the_tail_is_a_sample_with_a_stop_that_says_so_and_ends_with_its_reader(
     }
     assert_masked(&page);
     let filtered = console.get(Role::Viewer, "/events?channel=sms&source=%22%3E").await.text;
-    assert!(filtered.contains("<option selected>sms</option>") && filtered.contains("value=\"&#34;&#62;\""), "{filtered}");
+    assert!(
+        filtered.contains("<option selected>sms</option>") && filtered.contains("value=\"&#34;&#62;\""),
+        "{filtered}"
+    );
     assert!(!filtered.contains("/events/event?id=01X"), "{filtered}");
 }
