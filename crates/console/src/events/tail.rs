@@ -71,7 +71,7 @@ impl Shared {
             let mut state = self.state();
             (state.said, state.over) = (said, over);
         }
-        // Nobody may listen, which is no error.
+        // Without an open stream there is no one to send to, which is no error.
         drop(self.lines.send(line));
     }
 }
