@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use futures_util::stream::unfold;
@@ -134,7 +135,8 @@ async fn stream(
         };
         Some((Ok::<_, Infallible>(event), (stream, filter)))
     });
-    Ok(Sse::new(messages).keep_alive(KeepAlive::default()).into_response())
+    let stream = Sse::new(messages).keep_alive(KeepAlive::default());
+    Ok(([(CACHE_CONTROL, "no-store")], stream).into_response())
 }
 
 #[cfg(test)]

@@ -8,8 +8,6 @@
 //! - `mask` hides the values of events from everyone who has not asked for them.
 //! - Each screen has a module, templates, and a trait through which it reaches the pipeline.
 
-#![allow(dead_code, unused_imports, reason = "screens that are being built use what no screen uses yet")]
-
 mod access;
 mod action_log;
 mod assets;

@@ -44,6 +44,8 @@ struct State {
     shown_at: Option<Instant>,
     /// What was said last about the reading.
     said: Option<String>,
+    /// Why the last reading ended, until the next one says something.
+    over: Option<String>,
 }
 
 #[derive(Debug)]
@@ -60,11 +62,16 @@ impl Shared {
     }
 
     fn say(&self, line: Line) {
-        self.state().said = match &line {
-            Line::Said(said) | Line::Over(said) => Some(said.clone()),
-            Line::Ended(_) => None,
+        let (said, over) = match &line {
+            Line::Said(said) => (Some(said.clone()), None),
+            Line::Over(why) => (None, Some(why.clone())),
+            Line::Ended(_) => (None, None),
         };
-        // Nobody may listen, which is no error.
+        {
+            let mut state = self.state();
+            (state.said, state.over) = (said, over);
+        }
+        // Without an open stream there is no one to send to, which is no error.
         drop(self.lines.send(line));
     }
 }
@@ -122,7 +129,7 @@ impl Tail {
     /// The newest events, the newest first, and what was said last about the reading.
     pub(super) fn newest(&self) -> (Vec<Arc<Ended>>, Option<String>) {
         let state = self.0.state();
-        (state.newest.iter().cloned().collect(), state.said.clone())
+        (state.newest.iter().cloned().collect(), state.said.clone().or_else(|| state.over.clone()))
     }
 
     /// Opens a stream; `None` if there are too many.
@@ -133,7 +140,7 @@ impl Tail {
                 return None;
             }
             state.streams += 1;
-            let (lines, said) = (self.0.lines.subscribe(), state.said.clone().filter(|_| state.is_running));
+            let (lines, said) = (self.0.lines.subscribe(), state.said.clone());
             Stream { lines, said, ends_at: Instant::now() + LONGEST_STREAM, is_over: false, tail: Arc::clone(&self.0) }
         };
         self.run(source);

@@ -8,7 +8,7 @@ use super::super::source::{Answering, Search};
 use super::*;
 use crate::jobs::Job;
 
-/// Keeps the listener for the test, and reads until nobody looks or the test fails it.
+/// Keeps the listener for the test, and reads until no one looks or the test fails it.
 #[derive(Debug, Default)]
 struct Fake {
     listeners: Mutex<Vec<Heard>>,

@@ -77,7 +77,7 @@ async fn the_tail_is_a_sample_with_a_stop_that_says_so_and_ends_with_its_reader(
     fake.set(|topics| topics.ended = vec![ended("01X"), ended("jo@example.com"), ended(HOSTILE)]);
     let console = fake.console();
     let stream = console.get(Role::Viewer, "/events/tail?channel=email").await;
-    assert_eq!(stream.header("content-type"), "text/event-stream");
+    assert_eq!((stream.header("content-type"), stream.header("cache-control")), ("text/event-stream", "no-store"));
     assert!(stream.text.starts_with("retry: 5000\ndata: {"), "{}", stream.text);
     assert!(
         stream.text.contains("/events/event?id=01X") && stream.text.contains("no broker answers"),
