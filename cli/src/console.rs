@@ -9,13 +9,9 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 use console::dead_letters::DeadLetterTopic;
 use console::events::EventTopics;
-<<<<<<< HEAD
 use console::{
     Connect, Console, ConsoleArgs, DeadLetters, Events, Overview, PipelineAccess, PositionsOf, Proof, Screens, Server,
 };
-=======
-use console::{Connect, Console, ConsoleArgs, Events, Overview, PipelineAccess, PositionsOf, Proof, Screens, Server};
->>>>>>> h-events
 use kafka::Connection;
 use mapping_options::MappingArgs;
 use operator::PipelineTopics;
