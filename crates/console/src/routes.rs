@@ -136,6 +136,8 @@ impl Routes {
         self
     }
 
+    /// All routes, for the tests that request each of them as each role.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests read the table"))]
     pub(crate) fn table(&self) -> &[Route] {
         &self.table
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use askama::Template;
 use axum::extract::{Path, State};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use customerio::{Identifier, PersonKey};
 use operator::find::{Timeline, Wanted};
 use serde::Deserialize;
@@ -241,7 +241,6 @@ async fn start(by: By<Viewer>, State(console): State<Console>, Form(asked): Form
 #[template(path = "events/search.html")]
 struct SearchPage {
     page: Page,
-    id: u64,
     job: Option<JobView>,
     /// Where the progress comes from, and where to go back to.
     poll: String,
@@ -274,7 +273,6 @@ async fn result(
     let back = format!("/events/searches/{id}");
     let mut view = SearchPage {
         page,
-        id,
         job: running.map(|running| JobView::of(&running, &by.user)),
         poll: format!("{back}/progress"),
         back,
