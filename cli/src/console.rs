@@ -205,10 +205,8 @@ fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) 
         Asked::NotConfigured(what) => Asked::NotConfigured(what.clone()),
         Asked::Failed(error) => Asked::Failed(error.clone()),
     };
-    let tenant = check.connect.platform_tenant.clone().map_or_else(|| "_tenant".parse(), Ok);
-    let tenant = tenant.map_err(|error| UsageError(format!("PLATFORM_TENANT is invalid: {error}")))?;
     let inquiry: Arc<Inquiry> = Arc::new(inquiry);
-    // Without one, events are shown under the name that `map` uses.
+    // Without a tenant, events are shown under the name that `map` uses.
     let tenant = check.connect.platform.platform_tenant.clone();
     let tenant = tenant.map_or_else(|| "_tenant".parse().map_err(UsageError), Ok)?;
     Ok(Screens {

@@ -105,6 +105,7 @@ fn operator_code(error: &OperatorError) -> Code {
         | OperatorError::NoPartition { .. }
         | OperatorError::NoDeadLetter(_)
         | OperatorError::HowToReplay(_) => Code::Usage,
+        OperatorError::MoreThanConfirmed { .. } => Code::Problem,
         OperatorError::Expired { .. } | OperatorError::ReaderFailed => Code::NoAnswer,
     }
 }
@@ -128,7 +129,9 @@ fn words(error: &CommandError) -> String {
             ". Add --as-is to send them to Platform as they are, or --remap to map their webhooks again (or choose others, for example with --stage transformer)"
         }
         Some(OperatorError::Expired { .. }) => " (--since)",
-        Some(OperatorError::Kafka(_) | OperatorError::ReaderFailed) | None => "",
+        // The commands have no bound that a person confirms: only the console asks for it.
+        Some(OperatorError::Kafka(_) | OperatorError::ReaderFailed | OperatorError::MoreThanConfirmed { .. })
+        | None => "",
     };
     format!("{error}{hint}")
 }

@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_used_names_its_field() {
-        let changes: [(&str, fn(&mut Wanted)); 6] = [
+        type Change = fn(&mut Wanted);
+        let changes: [(&str, Change); 6] = [
             ("Stage", |wanted| wanted.stage = "sinc".to_owned()),
             ("Code", |wanted| wanted.code = "<b>".to_owned()),
             ("Source", |wanted| wanted.source = "ann@example.com".to_owned()),
