@@ -29,11 +29,11 @@ pub enum TasksError {
     Panicked(&'static str),
     /// The stop took longer than `SHUTDOWN_TIMEOUT`.
     #[error(
-        "{running} task(s) still running {timeout:?} after the stop was asked for; raise SHUTDOWN_TIMEOUT if this was a busy moment"
+        "still running {timeout:?} after the stop request: {}; raise SHUTDOWN_TIMEOUT if this was a busy moment", running.join(", ")
     )]
     Timeout {
-        /// Number of tasks that had not ended.
-        running: usize,
+        /// Names of the tasks that had not ended.
+        running: Vec<&'static str>,
         /// Time that the tasks had to end after the stop request.
         timeout: Duration,
     },
@@ -54,7 +54,9 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// The tasks of one service and the token that stops them.
 #[derive(Debug)]
 pub struct Tasks {
-    set: JoinSet<Result<(), TasksError>>,
+    set: JoinSet<(&'static str, Result<(), TasksError>)>,
+    /// Names of the tasks that have not ended.
+    running: Vec<&'static str>,
     stop: CancellationToken,
 }
 
@@ -62,7 +64,7 @@ impl Tasks {
     /// Starts without tasks. The caller cancels `stop` to request a stop; [`Tasks::join`] cancels it when a task fails.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
-        Self { set: JoinSet::new(), stop }
+        Self { set: JoinSet::new(), running: Vec::new(), stop }
     }
 
     /// Starts an async task. The task must end soon after the stop token is cancelled, and not before.
@@ -87,13 +89,15 @@ impl Tasks {
 
     fn watch(&mut self, name: &'static str, handle: tokio::task::JoinHandle<Result<(), TaskError>>) {
         let stop = self.stop.clone();
+        self.running.push(name);
         self.set.spawn(async move {
-            match handle.await {
+            let result = match handle.await {
                 Ok(Ok(())) if stop.is_cancelled() => Ok(()),
                 Ok(Ok(())) => Err(TasksError::Ended(name)),
                 Ok(Err(source)) => Err(TasksError::Failed { task: name, source }),
                 Err(_) => Err(TasksError::Panicked(name)),
-            }
+            };
+            (name, result)
         });
     }
 
@@ -106,7 +110,7 @@ impl Tasks {
         while !self.stop.is_cancelled() && !self.set.is_empty() {
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                Some(ended) = self.set.join_next() => keep_first(&mut first_error, ended),
+                Some(ended) = self.set.join_next() => keep_first(&mut first_error, &mut self.running, ended),
             }
             if first_error.is_some() {
                 self.stop.cancel();
@@ -114,20 +118,31 @@ impl Tasks {
         }
         let rest = async {
             while let Some(ended) = self.set.join_next().await {
-                keep_first(&mut first_error, ended);
+                keep_first(&mut first_error, &mut self.running, ended);
             }
         };
         if tokio::time::timeout(timeout, rest).await.is_err() && first_error.is_none() {
-            first_error = Some(TasksError::Timeout { running: self.set.len(), timeout });
+            first_error = Some(TasksError::Timeout { running: self.running, timeout });
         }
         first_error.map_or(Ok(()), Err)
     }
 }
 
-fn keep_first(first: &mut Option<TasksError>, ended: Result<Result<(), TasksError>, tokio::task::JoinError>) {
+fn keep_first(
+    first: &mut Option<TasksError>,
+    running: &mut Vec<&'static str>,
+    ended: Result<(&'static str, Result<(), TasksError>), tokio::task::JoinError>,
+) {
     let error = match ended {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error,
+        Ok((name, result)) => {
+            if let Some(index) = running.iter().position(|task| *task == name) {
+                running.swap_remove(index);
+            }
+            match result {
+                Ok(()) => return,
+                Err(error) => error,
+            }
+        }
         Err(_) => TasksError::Panicked("a watcher"),
     };
     tracing::error!(%error, "a task failed; stopping");
@@ -176,8 +191,9 @@ mod tests {
         let stop = CancellationToken::new();
         let mut tasks = Tasks::new(stop.clone());
         tasks.spawn("slow", std::future::pending::<Result<(), TaskError>>());
+        tasks.spawn("quick", until(stop.clone()));
         stop.cancel();
         let error = tasks.join(Duration::from_millis(10)).await.unwrap_err();
-        assert!(matches!(error, TasksError::Timeout { running: 1, .. }), "{error}");
+        assert!(error.to_string().starts_with("still running 10ms after the stop request: slow;"), "{error}");
     }
 }

@@ -20,6 +20,9 @@ const BACKOFF: Duration = Duration::from_secs(1);
 /// Maximum time from SIGTERM to the end of a service. `SHUTDOWN_TIMEOUT` is 30 s.
 const TERM: Duration = Duration::from_secs(40);
 
+/// Time from SIGTERM after which the stacks of a service's threads are kept: they show what its end waits for.
+const SLOW_END: Duration = Duration::from_secs(20);
+
 /// Expected state of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -38,7 +41,10 @@ struct Slot {
     /// Number of seconds that the process's clock is ahead.
     skew: i64,
     port: u16,
-    lives: usize,
+    /// Number of its current process, over the whole run.
+    life: usize,
+    /// Whether the stacks of the current process are kept.
+    has_stacks: bool,
 }
 
 /// Resources of the processes: topics, networks to the servers, and a library that skews a clock.
@@ -79,6 +85,9 @@ pub(super) fn clock_skew() -> Option<PathBuf> {
 pub(super) struct Fleet<'p> {
     ground: &'p Ground<'p>,
     slots: BTreeMap<Service, Slot>,
+    /// Number of processes that were started for each service. A slot is dropped when its service is scaled down, and
+    /// the logs of its processes must not be overwritten later.
+    lives: BTreeMap<Service, usize>,
     /// Folder for the logs of ended processes.
     logs: PathBuf,
     /// Processes that ended unexpectedly, or with an unexpected exit code.
@@ -89,7 +98,7 @@ impl<'p> Fleet<'p> {
     /// Creates a fleet of one gateway, one transformer and one sink. The first call of [`Fleet::tend`] starts them.
     pub(super) fn new(ground: &'p Ground<'p>, logs: PathBuf) -> Self {
         fs::create_dir_all(&logs).expect("a folder for the logs");
-        let mut fleet = Self { ground, slots: BTreeMap::new(), logs, surprises: Vec::new() };
+        let mut fleet = Self { ground, slots: BTreeMap::new(), lives: BTreeMap::new(), logs, surprises: Vec::new() };
         for service in [Service::Gateway, Service::Transformer(0), Service::Sink(0)] {
             fleet.want(service);
         }
@@ -105,7 +114,8 @@ impl<'p> Fleet<'p> {
             naming: Naming::Named,
             skew: 0,
             port: free_port(),
-            lives: 0,
+            life: 0,
+            has_stacks: false,
         });
         slot.wanted = true;
     }
@@ -172,9 +182,17 @@ impl<'p> Fleet<'p> {
                         slot.back_at = Instant::now() + BACKOFF;
                     }
                 }
-                let name = format!("{}-{}.log", service.to_string().replace(' ', "-"), slot.lives);
+                let name = format!("{}-{}.log", service.to_string().replace(' ', "-"), slot.life);
                 fs::write(self.logs.join(name), log).expect("a log file");
                 slot.process = None;
+            }
+            if let (Some(process), Fate::Terminating(since)) = (&slot.process, slot.fate)
+                && since.elapsed() >= SLOW_END
+                && !slot.has_stacks
+            {
+                slot.has_stacks = true;
+                let name = format!("{}-{}.stacks", service.to_string().replace(' ', "-"), slot.life);
+                fs::write(self.logs.join(name), stacks(process.id())).expect("a file next to the logs");
             }
             if let (Some(process), Fate::Terminating(since)) = (&mut slot.process, slot.fate)
                 && since.elapsed() >= TERM
@@ -185,7 +203,9 @@ impl<'p> Fleet<'p> {
             }
             if slot.process.is_none() && slot.wanted && Instant::now() >= slot.back_at {
                 slot.fate = Fate::Runs;
-                slot.lives += 1;
+                let life = self.lives.entry(*service).or_default();
+                *life += 1;
+                (slot.life, slot.has_stacks) = (*life, false);
                 slot.process = Some(start(self.ground, *service, slot));
             }
         }
@@ -207,7 +227,7 @@ impl<'p> Fleet<'p> {
         for (service, slot) in &self.slots {
             let metrics = slot.process.as_ref().and_then(|process| process.admin_get("/metrics"));
             let text = metrics.map_or_else(|| "no response".to_owned(), |(_, text)| text);
-            let name = format!("{}-{}.metrics", service.to_string().replace(' ', "-"), slot.lives);
+            let name = format!("{}-{}.metrics", service.to_string().replace(' ', "-"), slot.life);
             self.keep(&name, &text);
         }
     }
@@ -238,6 +258,17 @@ impl Slot {
             self.fate = Fate::Terminating(Instant::now());
             signal(process.id(), Signal::TERM);
         }
+    }
+}
+
+/// Returns the stacks of all threads of a process, or the reason why there are none. Functions have names only in
+/// binaries with symbols.
+fn stacks(process: u32) -> String {
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-p", &process.to_string(), "-batch", "-ex", "thread apply all backtrace 30"]);
+    match gdb.output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => format!("gdb could not be started: {error}"),
     }
 }
 

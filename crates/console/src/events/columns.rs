@@ -120,9 +120,9 @@ struct Places {
     sent: HashMap<String, usize>,
 }
 
-fn rows(letter: &str, fields: Vec<Field>, links: Vec<Links>, note: impl Fn(&Field) -> &'static str) -> Vec<FieldRow> {
+fn rows(column: &str, fields: Vec<Field>, links: Vec<Links>, note: impl Fn(&Field) -> &'static str) -> Vec<FieldRow> {
     let row = |(index, (field, links)): (usize, (Field, Links))| FieldRow {
-        id: format!("{letter}-{index}"),
+        id: format!("{column}-{index}"),
         note: if links.rules.is_empty() { note(&field) } else { "" },
         path: field.path,
         value: field.value,

@@ -261,13 +261,13 @@ mod tests {
 
     #[test]
     fn a_dead_letter_stands_for_a_record_that_has_expired() {
-        let letter = |stage| {
+        let dead_letter = |stage| {
             let (code, message, cut) = ("not_json".to_owned(), "no".to_owned(), None);
             step(StepRecord::DeadLetter(Position::new(0, 9)), StepKind::DeadLettered { stage, code, message, cut })
         };
-        assert_eq!(chosen(vec![letter(Stage::Transformer)], None), (Some("dead letter 0:9".to_owned()), None));
-        assert_eq!(chosen(vec![letter(Stage::Sink)], None), (None, Some("dead letter 0:9".to_owned())));
-        assert_eq!(chosen(vec![received(5), letter(Stage::Sink)], None), some("raw 3:5", "dead letter 0:9"));
+        assert_eq!(chosen(vec![dead_letter(Stage::Transformer)], None), (Some("dead letter 0:9".to_owned()), None));
+        assert_eq!(chosen(vec![dead_letter(Stage::Sink)], None), (None, Some("dead letter 0:9".to_owned())));
+        assert_eq!(chosen(vec![received(5), dead_letter(Stage::Sink)], None), some("raw 3:5", "dead letter 0:9"));
     }
 
     #[test]

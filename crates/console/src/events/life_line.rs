@@ -154,16 +154,16 @@ mod tests {
         let (batch_id, xaction_id) = (Some("b-1".to_owned()), Some("1700:3".to_owned()));
         let accepted = of(typed, StepKind::Answered { accepted: true, status: 207, batch_id, xaction_id });
         assert_eq!(accepted.detail, "status 207, batch b-1, xaction id 1700:3");
-        let letter = StepKind::DeadLettered {
+        let dead_letter = StepKind::DeadLettered {
             stage: Stage::Sink,
             code: "refused".to_owned(),
             message: "field of jo@example.com".to_owned(),
             cut: Some(Cut { size: 9_000_000, sha256: String::new() }),
         };
-        let letter = of(StepRecord::DeadLetter(Position::new(0, 1)), letter);
-        assert_eq!(letter.href.as_deref(), Some("/dead-letters?stage=sink&code=refused"));
+        let dead_letter = of(StepRecord::DeadLetter(Position::new(0, 1)), dead_letter);
+        assert_eq!(dead_letter.href.as_deref(), Some("/dead-letters?stage=sink&code=refused"));
         assert_eq!(
-            letter.detail,
+            dead_letter.detail,
             "by the sink: refused (field of •••); only its beginning is kept, of 9,000,000 bytes"
         );
     }

@@ -418,12 +418,6 @@ impl Machine {
         }
     }
 
-    /// Whether polled records are accepted now, and none is about to be committed, aborted or read again.
-    #[must_use]
-    pub fn is_reading(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Open)
-    }
-
     /// Whether a transaction is open; a partition may only be removed when none is.
     #[must_use]
     pub fn is_open(&self) -> bool {

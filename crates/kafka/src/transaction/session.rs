@@ -347,10 +347,11 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
     /// Requests new clients if librdkafka has stopped reading a partition: it has records and is fetched, but returns
     /// none.
     fn look_for_unread(&mut self) {
-        let machine = &self.machine;
-        let unread = self.member.look_for_unread(Instant::now(), |partition| {
+        let (machine, now) = (&self.machine, Instant::now());
+        let is_due = matches!(machine.step(now), Step::Poll(_));
+        let unread = self.member.look_for_unread(now, |partition| {
             let position = Position::of(partition, machine.read(partition)?);
-            Some(ReadProgress { position, is_due: machine.is_reading() })
+            Some(ReadProgress { position, is_due })
         });
         if let Some(reason) = unread {
             self.machine.break_with(reason);
