@@ -58,6 +58,12 @@ impl PipelineAccess {
         }
     }
 
+    /// Returns the bound of a range of time; `None` if these brokers find no offsets for a time, so that everything is
+    /// read. The demo's embedded brokers return the end of the partition for every time.
+    pub(crate) fn bound(&self, millis: Option<i64>) -> Option<i64> {
+        millis.filter(|_| self.handed.is_none())
+    }
+
     /// For an operation of `operator`.
     pub(crate) fn pipeline<'p>(&'p self, progress: OnProgress<'p>) -> Pipeline<'p> {
         Pipeline { connection: &self.connection, topics: &self.topics, progress }

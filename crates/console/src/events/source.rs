@@ -98,7 +98,7 @@ impl EventSource for EventTopics {
             let observer = JobObserver::new(job);
             let scope = FindScope {
                 all_partitions: search.all_partitions,
-                since: search.since,
+                since: access.bound(search.since),
                 delivered_from: None,
                 committed: access.committed(),
             };

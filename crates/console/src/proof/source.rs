@@ -73,8 +73,8 @@ impl AuditSource for Asked<Arc<PipelineAccess>> {
 
 async fn run(access: &PipelineAccess, range: Range, job: &Job) -> Result<Finished, String> {
     let scope = AuditScope {
-        since: range.since,
-        until: range.until,
+        since: access.bound(range.since),
+        until: access.bound(range.until),
         dedup_window: access.dedup_window,
         dedup_max_ids: access.dedup_max_ids,
         max_body: access.max_body,

@@ -199,13 +199,13 @@ fn webhooks(status: &Status, found: &mut Vec<Finding>) {
                         Severity::Bad,
                         "webhook_disabled",
                         format!("the reporting webhook of source {} is disabled: no event is sent", webhook.source),
-                        "`customerio-aep setup apply` enables it after a signed round trip",
+                        "run `customerio-aep setup apply`, which enables it after a signed round trip",
                     ),
                     Asked::Answer(None) => add(
                         Severity::Bad,
                         "webhook_missing",
                         format!("Customer.io has no reporting webhook for the endpoint of source {}", webhook.source),
-                        "`customerio-aep setup apply` creates it",
+                        "run `customerio-aep setup apply`, which creates it",
                     ),
                 }
             }
