@@ -174,7 +174,7 @@ fn flow(status: &Status, found: &mut Vec<Finding>) {
             Severity::Unanswered,
             "platform",
             format!("Platform could not be queried: {error}"),
-            "`customerio-aep check` says why and who can fix it",
+            "run `customerio-aep check`, which says why and who can fix it",
         ),
         Asked::NotConfigured(_) => {}
     }
@@ -193,7 +193,7 @@ fn webhooks(status: &Status, found: &mut Vec<Finding>) {
                         Severity::Unanswered,
                         "customerio",
                         format!("Customer.io could not be queried for source {}: {error}", webhook.source),
-                        "`customerio-aep check` says why and who can fix it",
+                        "run `customerio-aep check`, which says why and who can fix it",
                     ),
                     Asked::Answer(Some(false)) => add(
                         Severity::Bad,
@@ -214,7 +214,7 @@ fn webhooks(status: &Status, found: &mut Vec<Finding>) {
             Severity::Unanswered,
             "customerio",
             format!("Customer.io could not be queried: {error}"),
-            "`customerio-aep check` says why and who can fix it",
+            "run `customerio-aep check`, which says why and who can fix it",
         ),
         Asked::NotConfigured(_) => {}
     }
