@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_typed_twice_is_doubled_and_an_event_typed_twice_is_repeated() {
+    fn one_raw_record_typed_twice_is_doubled_and_two_raw_records_of_one_event_are_repeated() {
         assert_eq!(balance(&["a"], &[0, 0]), Balance { doubled: vec![(0, 0)], ..Balance::default() });
         assert_eq!(balance(&["a", "a"], &[0, 1]), Balance { repeated: vec!["a".to_owned()], ..Balance::default() });
         let mut topics = topics(&["a"], &[0]);

@@ -130,8 +130,9 @@ pub struct Config {
     #[arg(long = "condemn-after", env = "SINK_CONDEMN_AFTER", hide = true, value_name = "DURATION")]
     sink_condemn_after: Option<DurationArg>,
 
-    /// The share of a source's last 1,000 records that may become dead letters with one code (if at least 200 do).
-    /// Records above it wait, and everything else is delivered; `off` for no limit
+    /// Maximum share of a source's last 1,000 records that may become dead letters with the same code; the limit
+    /// applies from the 200th such dead letter on. Records over it wait, and everything else is delivered; `off` for no
+    /// limit
     #[arg(
         long,
         env = "DEAD_LETTER_LIMIT",

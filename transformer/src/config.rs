@@ -88,9 +88,9 @@ pub struct Config {
     )]
     dedup_max_ids: usize,
 
-    /// The share of a source's last 1,000 records of a worker that may become dead letters with one code (if at least
-    /// 200 do). Above it, such records stay on the raw topic until a restart, and everything else continues; `off` for
-    /// no limit
+    /// Maximum share of a source's last 1,000 records of a worker that may become dead letters with the same code; the
+    /// limit applies from the 200th such dead letter on. Records over it stay on the raw topic until a restart, and
+    /// everything else continues; `off` for no limit
     #[arg(
         long,
         env = "DEAD_LETTER_LIMIT",

@@ -54,7 +54,8 @@ pub(crate) struct ApplyArgs {
     #[command(flatten)]
     sinks: SinksHeldArgs,
 
-    /// Wait for what is missing outside instead of ending with exit code 4
+    /// Wait until the gateway responds at the public URL and Platform loses no more events, instead of ending with exit
+    /// code 4. A missing signing key or permission still ends the command
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
     wait: Option<DurationArg>,
 

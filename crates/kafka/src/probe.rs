@@ -249,8 +249,8 @@ fn client(connection: &Connection, isolation: Isolation) -> Result<ProbeConsumer
     create_with(&config, Complaints::default())
 }
 
-/// Polls the client, so that its errors reach its context. No partition is assigned, so no record is returned. Each
-/// poll ends with the first error.
+/// Polls the client until no error is queued, so that all errors reach its context: a poll returns after one error. No
+/// partition is assigned, so no record is returned.
 fn take_in_complaints(client: &ProbeConsumer) {
     for _ in 0..100 {
         if client.poll(Duration::from_millis(10)).is_none() {

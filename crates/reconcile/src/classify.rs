@@ -191,8 +191,8 @@ impl<'b> Classifier<'b> {
 
     fn unnamed(&self, raw: &Raw, scope: &PartitionScope, earliest: &HashMap<IdHash, i64>) -> Unnamed {
         let earlier = raw.id.and_then(|id| earliest.get(&id)).is_some_and(|&offset| offset < raw.offset);
-        // A typed record that proves the outcome is not older than the raw record. If the raw record may be a
-        // duplicate, the proof can be older by at most the dedup window.
+        // Earliest time of a typed record that can explain this raw record: the time of the raw record or, if it may be a
+        // duplicate, one dedup window earlier.
         let oldest_proof = raw.time - if raw.reprocess { 0 } else { self.reconciliation.dedup.window };
         if scope.transformer.is_none_or(|committed| raw.offset >= committed) {
             Unnamed::Ahead

@@ -14,7 +14,7 @@ const WINDOW: usize = 1000;
 /// Minimum number of dead letters that can exceed the limit.
 const AT_LEAST: usize = 200;
 
-/// The share of a source's recent records that may become dead letters with one code; `off` for no limit.
+/// Maximum share of a source's recent records that may become dead letters with the same code; `off` for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterLimit(Option<u8>);
 

@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gauge_is_1_from_the_report_of_a_failure_until_its_end() {
+    fn the_gauge_is_1_while_an_outage_is_logged_and_0_for_a_short_failure() {
         let (waiting, _) = waiting();
         let sending = waiting.activity("sending", Ready::Stays, "wait");
         let start = Instant::now();

@@ -205,7 +205,7 @@ fn p6_every_service_reports_that_kafka_does_not_respond() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_sink_shows_an_open_transaction_in_lag_age_and_log() {
+fn p6_an_open_transaction_raises_the_lag_and_the_age_of_the_sink_and_is_logged() {
     let _alone = alone();
     let pipeline = Pipeline::with_partitions(shared_kafka(), "open-transaction", 1);
     let _simulator = pipeline.simulator();

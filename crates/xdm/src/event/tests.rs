@@ -1,4 +1,4 @@
-//! Compares the JSON form with the example of the specification, and tests which values are left out.
+//! Compares the JSON form of an event with the expected text, and tests which values are left out.
 
 use super::*;
 use crate::write_json;
@@ -51,7 +51,7 @@ fn json(event: &ExperienceEvent<'_>) -> String {
 }
 
 #[test]
-fn the_example_of_the_mapping_is_written_exactly() {
+fn an_event_is_written_as_the_exact_expected_json() {
     let expected = r#"{"_id":"01HZX0000000000000000000AA","timestamp":"2023-11-14T22:13:20.000Z","eventType":"customerio.sms.failed","producedBy":"system","identityMap":{"CustomerioID":[{"id":"u1","authenticatedState":"ambiguous","primary":true}],"CustomerioCioID":[{"id":"d9c1aa","authenticatedState":"ambiguous","primary":false}],"Email":[{"id":"a@b.example","authenticatedState":"ambiguous","primary":false}]},"channel":{"_id":"https://ns.adobe.com/xdm/channels/sms","_type":"https://ns.adobe.com/xdm/channel-types/messaging","typeAtSource":"sms"},"directMarketing":{"messageID":"RPIx","notSent":{"value":1.0}},"_acme":{"customerio":{"objectType":"sms","metric":"failed","deliveryID":"RPIx","campaignID":"8","actionID":"3","personID":"u1","personCioID":"d9c1aa","feedbackStatus":"error","failureMessage":"21610","source":"default","receivedAt":"2023-11-14T22:13:21.480Z","mappingVersion":"1"}}}"#;
     assert_eq!(json(&sms_failed()), expected);
 }

@@ -110,7 +110,7 @@ fn holds_waits_and_unread_partitions_are_findings_of_severity_bad() {
 }
 
 #[test]
-fn a_wait_for_platform_not_before_is_a_finding_of_severity_note() {
+fn waiting_until_the_configured_not_before_time_is_only_a_note() {
     let sink = |reason: &'static str| {
         move |service: &str| {
             let late = "customerio_sink_oldest_unsettled_seconds";
