@@ -148,7 +148,7 @@ async fn page_with(console: &TestConsole, path: &str, text: &str) -> String {
 async fn the_checks_run_by_account_and_say_who_can_do_what() {
     let console = console(&Fake::new(None), &[]);
     assert!(console.get(Role::Viewer, "/connect").await.text.contains("The checks run"));
-    let page = page_with(&console, "/connect/checks", "4 findings need somebody").await;
+    let page = page_with(&console, "/connect/checks", "4 findings need action").await;
     for text in ["Experience Platform", "Customer.io and the gateway", "An Adobe administrator:", "grant it"] {
         assert!(page.contains(text), "{text} in {page}");
     }

@@ -67,8 +67,8 @@ impl ChecksView {
         let (state, mark, sentence) = match (is_running, findings) {
             (true, _) => ("none", "…", "The checks run. Each account answers in its own time.".to_owned()),
             (false, 0) => ("good", "✓", "Everything that was asked is right.".to_owned()),
-            (false, 1) => ("warn", "!", "One finding needs somebody.".to_owned()),
-            (false, count) => ("warn", "!", format!("{} findings need somebody.", format::count(count as u64))),
+            (false, 1) => ("warn", "!", "One finding needs action.".to_owned()),
+            (false, count) => ("warn", "!", format!("{} findings need action.", format::count(count as u64))),
         };
         let part = |(part, lines): &(super::source::Part, Option<Vec<Line>>)| {
             let wrong = lines.iter().flatten().filter(|line| line.level >= Level::Unanswered).count();

@@ -57,7 +57,7 @@ impl ResolutionView {
     fn of(resolution: &Resolution) -> Self {
         Self {
             kind: resolution.kind.as_str(),
-            by: resolution.by.clone().unwrap_or_else(|| "somebody unknown".to_owned()),
+            by: resolution.by.clone().unwrap_or_else(|| "an unknown person".to_owned()),
             at: resolution.at.map(Moment::of_millis),
             note: resolution.note.as_deref().map(mask::reason).unwrap_or_default(),
         }
