@@ -140,7 +140,7 @@ impl ConsumerMetrics {
         }
     }
 
-    /// Where a reader of committed records ends in an assigned partition, as the [`crate::Probe`] found it last.
+    /// Where a reader of committed records ends in an assigned partition, as the `Probe` found it last.
     pub(crate) fn readable_end(&self, partition: Partition) -> Option<Offset> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(&partition)?.readable_end
     }
