@@ -1,4 +1,4 @@
-//! `console`: serves the browser console, and manages its users.
+//! The command `console`: serves the browser console and manages its users.
 
 mod connect;
 mod users;
@@ -121,7 +121,7 @@ pub(crate) async fn run(command: ConsoleCommand, variables: &Variables) -> Resul
     }
 }
 
-/// Whether the console answers on this machine.
+/// Requests `/livez` from the console on this machine and returns whether it succeeds.
 async fn health(args: &ConsoleArgs) -> Result<Verdict, CommandError> {
     let port = args.console_listen.port();
     let http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(3)).build()?;
@@ -129,7 +129,7 @@ async fn health(args: &ConsoleArgs) -> Result<Verdict, CommandError> {
     Ok(if answer.is_ok_and(|answer| answer.status().is_success()) { Verdict::Good } else { Verdict::Problem })
 }
 
-/// Binds the console's address.
+/// Binds the address of the console.
 pub(crate) async fn bind(args: &ConsoleArgs) -> Result<TcpListener, CommandError> {
     let address = args.console_listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -138,7 +138,7 @@ pub(crate) async fn bind(args: &ConsoleArgs) -> Result<TcpListener, CommandError
     Ok(listener)
 }
 
-/// The same for a command line, as the demo writes it.
+/// Creates the server, like [`server`], from command-line arguments. The demo uses this function.
 pub(crate) fn server_of(
     arguments: Vec<String>,
     variables: &Variables,
@@ -152,14 +152,15 @@ pub(crate) fn server_of(
     server(serve, variables, listener, handed)
 }
 
-/// The console on a bound address. `handed` are the offsets of the services, if the brokers do not keep them.
+/// Creates the server on a bound listener. `handed` provides the offsets of the services if the brokers do not store
+/// them.
 pub(crate) fn server(
     mut args: ServeArgs,
     variables: &Variables,
     listener: TcpListener,
     handed: Option<PositionsOf>,
 ) -> Result<Server, CommandError> {
-    // The port is not known before if it was 0.
+    // If the port of the option is 0, the listener has the actual port.
     args.console.console_listen = listener.local_addr()?;
     if args.first_user {
         make_first_user(&args.console)?;
@@ -170,7 +171,7 @@ pub(crate) fn server(
     Ok(Server::new(listener, &Console::new(settings, screens)))
 }
 
-/// The only time that this password is shown.
+/// Creates the first user and prints the password, which is not shown again.
 fn make_first_user(args: &ConsoleArgs) -> Result<(), CommandError> {
     let Some(path) = &args.console_users_file else { return Ok(()) };
     if let Some(first) = console::first_user(path)? {
@@ -206,7 +207,7 @@ fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) 
         Asked::Failed(error) => Asked::Failed(error.clone()),
     };
     let inquiry: Arc<Inquiry> = Arc::new(inquiry);
-    // Without a tenant, events are shown under the name that `map` uses.
+    // Without a tenant id, events are shown with the placeholder that `map` uses.
     let tenant = check.connect.platform.platform_tenant.clone();
     let tenant = tenant.map_or_else(|| "_tenant".parse().map_err(UsageError), Ok)?;
     Ok(Screens {
@@ -218,7 +219,7 @@ fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) 
     })
 }
 
-/// The mapping options of the transformer, whose flags the console does not have.
+/// Reads the mapping options of the transformer from the variables, because the console has no flags for them.
 fn mapping_of(variables: &Variables) -> Result<MappingArgs, CommandError> {
     let command = <OfVariables as clap::CommandFactory>::command();
     let matches = command_line::parse(&command, variables, &["console".into()], Required::Here);

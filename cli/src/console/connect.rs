@@ -1,4 +1,5 @@
-//! The set-up behind the console's screen Connect: what `check`, `setup plan` and `setup apply` do with the same options.
+//! The set-up for the console's screen Connect. It does what `check`, `setup plan` and `setup apply` do with the same
+//! options.
 
 use console::connect::{Answering, Changed, ConnectSource, Part, Seen, SeenWebhook, TestEvent};
 use customerio_api::{EventSelection, MessageContent, Resolution, SubscribableEvent, Webhook};
@@ -21,7 +22,7 @@ use crate::check_config;
 use crate::setup::connect::Connect;
 use crate::setup::options::Part as Only;
 
-/// The set-up of these options.
+/// Access to the set-up with the options of the process.
 #[derive(Debug)]
 pub(super) struct SetupOf {
     args: CheckArgs,
@@ -33,7 +34,7 @@ impl SetupOf {
         Self { args, variables }
     }
 
-    /// Everything that the commands need, or every problem of the options.
+    /// Returns the clients and the desired state, or all problems of the options.
     fn connect(&self) -> Result<Connect, String> {
         Connect::of(&self.args.connect).map_err(|error| error.to_string())
     }
@@ -51,7 +52,7 @@ impl ConnectSource for SetupOf {
         args.connect.only = vec![only];
         Box::pin(async move {
             match check::without_test(&args, &self.variables).await {
-                // They are a part of their own.
+                // The findings about the configuration have their own part.
                 Ok(lines) => lines.into_iter().filter(|line| line.id != "configuration").collect(),
                 Err(error) => vec![invalid_option(&error.to_string())],
             }
@@ -152,14 +153,15 @@ fn seen(connect: &Connect, observed: &Observed, plan: Plan) -> Seen {
     }
 }
 
-/// The webhook of a source, if there is one of ours.
+/// Returns the webhook of a source if the set-up has created one.
 fn webhook_of<'o>(plan: &Plan, observed: &'o Observed, source: &SourceName) -> Option<&'o Webhook> {
     let id = plan.object(&Key::Webhook(source.clone()))?.id.as_deref()?;
     let webhooks = &observed.customerio.get(source)?.webhooks.webhooks;
     webhooks.iter().find(|webhook| webhook.id().to_string() == id)
 }
 
-/// For each channel, how many of its events the webhook sends.
+/// Returns for each channel its name, the number of its events that the webhook sends, and the number of all its
+/// events.
 fn channels(webhook: &Webhook) -> Vec<(String, usize, usize)> {
     let chosen: Vec<SubscribableEvent> = webhook.events().iter().filter_map(|event| event.subscribable()).collect();
     let mut channels: Vec<(String, usize, usize)> = Vec::new();
@@ -177,7 +179,7 @@ fn channels(webhook: &Webhook) -> Vec<(String, usize, usize)> {
     channels
 }
 
-/// Carries out the plan, and enables what can be enabled. It does not wait for anything outside.
+/// Executes the plan and enables the webhooks that can be enabled. It does not wait for external systems.
 async fn apply(
     connect: &Connect,
     permit: &Permit,
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_options_every_part_says_what_is_missing() {
+    async fn without_options_every_part_reports_what_is_missing() {
         let setup = setup_of(&[]);
         for part in Part::ALL {
             let lines = setup.check(part).await;

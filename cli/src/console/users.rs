@@ -1,4 +1,4 @@
-//! `console users`: the users of the console.
+//! The command `console users`, which manages the users of the console.
 
 use std::io::BufRead;
 use std::path::PathBuf;

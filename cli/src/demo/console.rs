@@ -1,4 +1,4 @@
-//! The console of the demo, which shows the demo's own pipeline and simulator.
+//! The console of the demo, which shows the demo's pipeline and simulator.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::simulator::sink_variables;
 use crate::{CommandError, console};
 
 impl Demo {
-    /// Serves the console for this pipeline and its simulator. Returns the console's address.
+    /// Starts the console for this pipeline and its simulator. Returns the address of the console.
     pub(super) async fn start_console(
         &self,
         tasks: &mut Tasks,

@@ -1,4 +1,4 @@
-//! Who visits the console, and what each visitor may do.
+//! Users of the console, their authentication and their roles.
 
 mod proxy;
 mod role;

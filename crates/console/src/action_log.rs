@@ -1,21 +1,22 @@
-//! The audit log: one line for each action and for each reveal, with who, what and when, and never a value of an event.
+//! The audit log. It has one line for each action and each reveal, with the user, the action and its subject, and never
+//! contains a value of an event.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::access::User;
 
-/// What a person did.
+/// An action of a user that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     LogIn,
     LogInRefused,
     LogOut,
-    /// Values of one event were shown.
+    /// The values of an event or a dead letter were shown.
     Reveal,
-    /// Events of one person were searched for.
+    /// The events of a person were searched for.
     SearchPerson,
-    /// Of a replay or a discard.
+    /// A dry run of a replay or a discard was started.
     DryRun,
     Replay,
     Discard,
@@ -28,7 +29,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// The name in the log.
+    /// Returns the name of the action in the log.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::LogIn => "log_in",
@@ -49,13 +50,13 @@ impl Action {
     }
 }
 
-/// One line. `subject` is an id, a filter or a number, and never a value of an event.
+/// One line of the audit log. `subject` is an id, a filter or a number, and never a value of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) who: String,
     pub(crate) action: Action,
     pub(crate) subject: String,
-    /// The reason or note that the person gave, without what may be a value.
+    /// The reason or note of the user, with possible values masked.
     pub(crate) reason: Option<String>,
 }
 
@@ -70,7 +71,7 @@ impl fmt::Debug for ActionLog {
 }
 
 impl ActionLog {
-    /// Writes to the log of the process, whose lines have their time.
+    /// Writes entries to the log of the process, which adds the time.
     pub(crate) fn log() -> Self {
         Self(Arc::new(|entry| {
             let Entry { who, action, subject, reason } = entry;
@@ -79,18 +80,18 @@ impl ActionLog {
         }))
     }
 
-    /// Writes to this function.
+    /// Passes entries to this function.
     #[cfg(test)]
     pub(crate) fn to(write: impl Fn(&Entry) + Send + Sync + 'static) -> Self {
         Self(Arc::new(write))
     }
 
-    /// A user did something.
+    /// Logs an action of an authenticated user.
     pub(crate) fn write(&self, who: &User, action: Action, subject: impl Into<String>, reason: Option<&str>) {
         self.write_name(&who.name, action, subject, reason);
     }
 
-    /// The same for somebody who is not known.
+    /// Logs an action by name, for a user who may not be authenticated. An invalid name is replaced.
     pub(crate) fn write_name(&self, who: &str, action: Action, subject: impl Into<String>, reason: Option<&str>) {
         let who = if User::is_name(who) { who.to_owned() } else { "(no name)".to_owned() };
         let reason = reason.map(crate::mask::reason);
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_and_a_name_bring_no_value_into_the_log() {
+    fn the_log_masks_an_address_in_a_reason_and_replaces_an_invalid_name() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let copy = Arc::clone(&lines);
         let log = ActionLog::to(move |entry| copy.lock().unwrap().push(entry.clone()));

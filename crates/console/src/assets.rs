@@ -1,5 +1,5 @@
-//! The style sheet and the scripts, which are part of the binary. The name of each contains a hash of its content, so that
-//! browsers keep it and never use an old one.
+//! The style sheet, scripts and icon, which are part of the binary. The served name of each file contains a hash of its
+//! content, so that browsers can cache it permanently and never use an old version.
 
 mod serve;
 
@@ -9,12 +9,12 @@ use aws_lc_rs::digest;
 
 pub(crate) use serve::routes;
 
-/// One file.
+/// A file that the console serves.
 struct Asset {
     name: &'static str,
     content: &'static [u8],
     content_type: &'static str,
-    /// The name with the hash.
+    /// File name with the hash of the content.
     served: String,
 }
 
@@ -37,16 +37,16 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     ]
 });
 
-/// The address of an asset.
+/// Returns the path at which an asset is served.
 ///
 /// # Panics
-/// If there is no asset of this name, which the test of every page would show.
+/// If there is no asset with this name. The tests render every page, so they would find a wrong name.
 pub(crate) fn path(name: &str) -> String {
     let asset = ASSETS.iter().find(|asset| asset.name == name);
     format!("/assets/{}", asset.expect("the asset exists").served)
 }
 
-/// The file that is served under this name.
+/// Returns the asset that is served under this name.
 fn served(name: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.served == name)
 }

@@ -1,4 +1,4 @@
-//! The options of the console, and their checked form.
+//! Options of the console, and their validated form.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -85,7 +85,7 @@ pub struct ConsoleArgs {
     pub grafana_url: Option<GrafanaUrl>,
 }
 
-/// The role of a group.
+/// A group of the proxy and its role: `GROUP=ROLE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupRole(String, Role);
 
@@ -102,7 +102,7 @@ impl std::str::FromStr for GroupRole {
     }
 }
 
-/// An address that begins with http:// or https://; anything else could be a script in a link.
+/// An http or https URL without a user or password. Other schemes are refused, because a link could then run a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrafanaUrl(Url);
 
@@ -120,7 +120,7 @@ impl std::str::FromStr for GrafanaUrl {
     }
 }
 
-/// The checked options.
+/// The validated options.
 #[derive(Debug)]
 pub struct Settings {
     pub(crate) listen: SocketAddr,
@@ -137,7 +137,7 @@ impl Settings {
         self.listen
     }
 
-    /// Warnings for every start.
+    /// Returns the warnings to log at each start.
     pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if !self.listen.ip().is_loopback() {
@@ -150,10 +150,10 @@ impl Settings {
 }
 
 impl ConsoleArgs {
-    /// Checks the options. `listen` is the address in use, if it is known already.
+    /// Checks the options and reads the users file or the proxy secret.
     ///
     /// # Errors
-    /// All problems found.
+    /// All problems of the options.
     pub fn validate(&self) -> Result<Settings, Problems> {
         let mut problems = Problems::default();
         let visitors = match self.console_auth {
@@ -181,7 +181,7 @@ impl ConsoleArgs {
                 "CONSOLE_AUTH=none works only on a loopback address, and CONSOLE_LISTEN is another one: everyone who reaches it would be an operator. Set CONSOLE_AUTH to basic or proxy",
             );
         }
-        // Somebody who names the console in DNS makes it reachable for others.
+        // A host name that is not a loopback name suggests that other machines reach the console.
         if self.console_hosts.iter().any(|host| !is_loopback_host(host_of(host))) {
             problems
                 .add("CONSOLE_HOSTS names a host that is not this machine, which needs CONSOLE_AUTH=basic or proxy");
@@ -220,7 +220,7 @@ impl ConsoleArgs {
     }
 }
 
-/// The host of `host`, `host:port` or `[address]:port`.
+/// Returns the host of `host`, `host:port` or `[address]:port`.
 fn host_of(text: &str) -> &str {
     match text.rsplit_once(':') {
         Some((host, port))
@@ -232,8 +232,8 @@ fn host_of(text: &str) -> &str {
     }
 }
 
-/// The values of the header Host that are accepted, in lower case. A page of another site that resolves its own name to
-/// this machine sends its own name.
+/// Accepted values of the header Host, in lower case. This refuses DNS rebinding: a page whose host name resolves to
+/// this machine sends that host name.
 #[derive(Debug, Clone)]
 pub(crate) struct AllowedHosts(Vec<String>);
 
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_login_only_this_machine_is_served() {
+    fn authentication_none_is_accepted_only_for_loopback_addresses_and_hosts() {
         assert!(problems(&[]).is_empty());
         for listen in ["127.9.9.9:1", "[::1]:1"] {
             assert!(problems(&["--console-listen", listen]).is_empty(), "{listen}");
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_need_a_users_file_that_can_be_used() {
+    fn basic_authentication_needs_a_readable_users_file() {
         let basic = ["--console-auth=basic", "--console-listen=0.0.0.0:8088"];
         assert_eq!(problems(&basic), ["CONSOLE_USERS_FILE is not set"]);
         let missing = problems(&[&basic[..], &["--console-users-file=/nowhere/users"]].concat());
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_needs_a_secret_or_an_address_and_the_roles_of_its_groups() {
+    fn proxy_authentication_needs_group_roles_and_a_secret_or_a_peer_address() {
         let proxy = ["--console-auth=proxy", "--console-listen=0.0.0.0:8088"];
         assert_eq!(problems(&proxy).len(), 2);
         let with = |more: &[&str]| problems(&[&proxy[..], more].concat());
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_accepted_as_it_is_listed_and_with_its_port() {
+    fn only_listed_hosts_and_loopback_hosts_with_the_console_port_are_accepted() {
         let hosts = AllowedHosts::new("0.0.0.0:8088".parse().unwrap(), &["Console.example.com".to_owned()]).unwrap();
         for host in ["localhost:8088", "LOCALHOST:8088", "127.0.0.1:8088", "[::1]:8088", "console.example.com"] {
             assert!(hosts.contains(host), "{host}");
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_grafana_cannot_be_a_script() {
+    fn a_grafana_url_without_http_or_with_a_password_is_refused() {
         assert!("https://grafana.example.com/d/x".parse::<GrafanaUrl>().is_ok());
         for text in ["javascript:alert(1)", "grafana", "https://me:topsecret@grafana.example.com"] {
             assert!(!text.parse::<GrafanaUrl>().unwrap_err().contains("topsecret"), "{text}");

@@ -1,7 +1,8 @@
-//! Connect: what is set up, what is missing, and does it work from end to end?
+//! Screen Connect: checks of the set-up, the plan of what is missing, and test events that go through the whole
+//! pipeline.
 //!
-//! Everything here is a function of the crate `setup`, which the command line uses too. Credentials are never typed into a
-//! browser: they are options of the process. Changing something needs the operator role and `CONSOLE_ALLOW_SETUP`.
+//! The screen uses the functions of the crate `setup`, as the command line does. Users never type credentials into a
+//! browser, because credentials are options of the process. Changes need the operator role and `CONSOLE_ALLOW_SETUP`.
 
 mod change;
 mod checks;
@@ -28,18 +29,18 @@ use view::{ChecksView, PlanView, WebhookRow, countdown};
 
 pub use source::{Answering, Changed, ConnectSource, Part, Seen, SeenWebhook, TestEvent};
 
-/// The state of the screen.
+/// State of the screen Connect: the checks, the last plan and the last change.
 #[derive(Debug)]
 pub struct Connect {
     source: Arc<dyn ConnectSource>,
     checks: Checks,
-    /// The last plan that somebody saw, and when: an `apply` carries out this one or nothing.
+    /// The last plan that a user viewed. `apply` executes this plan or nothing.
     seen: Mutex<Option<Arc<Seen>>>,
     progress: Mutex<Progress>,
 }
 
 impl Connect {
-    /// A screen over this set-up.
+    /// Creates the screen for this set-up.
     pub fn new(source: impl ConnectSource) -> Self {
         let (checks, seen, progress) = (Checks::default(), Mutex::default(), Mutex::default());
         Self { source: Arc::new(source), checks, seen, progress }
@@ -49,7 +50,7 @@ impl Connect {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks again, and keeps what was found.
+    /// Makes a new plan and keeps it as the last viewed plan.
     async fn look(&self) -> Result<Arc<Seen>, String> {
         let seen = Arc::new(self.source.plan().await?);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&seen));
@@ -70,7 +71,7 @@ pub(crate) fn routes() -> Routes {
         .and(change::routes())
 }
 
-/// What a person may change on this page, and if not, why.
+/// Whether a user may change the set-up, and the reason if not.
 struct Permission {
     may_change: bool,
     reason: &'static str,
@@ -126,7 +127,7 @@ struct PlanPage {
     plan: PlanView,
     webhooks: Vec<WebhookRow>,
     permission: Permission,
-    /// Seconds in which Platform still loses events.
+    /// Seconds until Platform no longer loses events.
     countdown: Option<i64>,
     not_before: Option<Timestamp>,
     events: Vec<String>,
@@ -146,7 +147,8 @@ async fn plan(by: By<Viewer>, State(console): State<Console>) -> Result<Html<Str
     })
 }
 
-/// Why there is no plan. A missing option is the usual reason, and the checks say who can set it.
+/// Returns the failure for a plan that could not be made. The usual reason is a missing option, and the checks show who
+/// can set it.
 fn no_plan(error: String) -> Failure {
     Failure::Unanswered(format!("The plan could not be made: {}.", error.trim_end_matches('.')))
 }

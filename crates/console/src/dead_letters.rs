@@ -1,8 +1,9 @@
-//! Dead letters: what failed, why, and what to do about it?
+//! Screen Dead letters: list, explanation, replay and discard of dead letters.
 //!
-//! `state` keeps the unresolved dead letters in little memory and reads what is new while somebody looks; `listing` is what a
-//! filter (`selection`) matches. `one` shows one dead letter, `operation` replays and discards them as jobs, whose results
-//! `work` keeps. `explanation` is the text of docs/dead-letters.md.
+//! `state` keeps the unresolved dead letters in a compact form, and reads new records while a page is open. `listing`
+//! finds the dead letters that match a filter (`selection`). `one` shows one dead letter. `operation` replays and
+//! discards dead letters as jobs, and `work` keeps the results. `explanation` reads the explanations from
+//! docs/dead-letters.md.
 
 mod explanation;
 mod listing;
@@ -65,17 +66,17 @@ struct DeadLettersPage {
     page: Page,
     reading: ReadingView,
     job: Option<JobView>,
-    /// The page of the job, if it is one of this screen.
+    /// Path of the page of the running job, if it is a job of this screen.
     job_page: Option<String>,
     filters: FilterView,
-    /// How many the filter matches.
+    /// Number of dead letters that match the filter.
     matching: String,
     total: String,
     is_empty: bool,
     is_operator: bool,
-    /// Whether the person has to say how those of the sink are replayed.
+    /// Whether the user has to choose how dead letters of the sink are replayed.
     needs_how: bool,
-    /// How many one operation resolves at most, if the filter matches more.
+    /// Maximum number of dead letters that one operation resolves; `None` if the filter does not match more.
     limit: Option<String>,
     groups: Vec<GroupView>,
     rows: Vec<RowView>,
@@ -83,7 +84,7 @@ struct DeadLettersPage {
     work: Vec<WorkRow>,
 }
 
-/// The part of the page that says how far the reading is.
+/// The part of the page that shows the progress of reading the topic.
 #[derive(Template)]
 #[template(path = "dead_letters/reading.html")]
 struct ReadingPart {
@@ -100,7 +101,7 @@ async fn show(
     let screen = &console.screens().dead_letters;
     let reading = screen.refresh(console.now()).await;
     let (unresolved, filter) = (screen.unresolved(), selection.clone());
-    // It may go through a million of them.
+    // The list can have a million dead letters, so it must not block the async runtime.
     let listing = tokio::task::spawn_blocking(move || {
         Listing::of(&unresolved.lock().unwrap_or_else(PoisonError::into_inner), &filter, number)
     });
@@ -132,7 +133,7 @@ async fn show(
     })
 }
 
-/// How far the reading is; when it has ended, the page is loaded again.
+/// Returns the progress of reading the topic. When it has ended, the response makes the browser reload the page.
 async fn reading(_: By<Viewer>, State(console): State<Console>) -> Result<Response, Failure> {
     let screen = &console.screens().dead_letters;
     let reading = screen.reading();

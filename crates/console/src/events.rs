@@ -1,7 +1,8 @@
-//! Events: what arrives, and what became of one event?
+//! Screen Events: a live view of events as they end, and search for events.
 //!
-//! `tail` is the live tail, `search` finds events, `look` finds everything about one event (`life`) as a job, and `page` shows
-//! it: the life line, and the webhook, the rules and the event in three columns (`columns`), masked unless revealed.
+//! `tail` is the live tail, and `search` finds events. `look` searches for everything about one event (`life`) as a
+//! job, and `page` shows it: the steps (`life_line`), and the webhook, the mapping rules and the XDM event in three
+//! columns (`columns`), masked unless revealed.
 
 mod again;
 mod columns;
@@ -40,12 +41,12 @@ use tail_view::{TailFilter, TailRow, choices};
 
 pub use source::{Answering, EventSource, EventTopics, Listener, Search};
 
-/// How many events a page shows without JavaScript.
+/// Number of events on a page without JavaScript.
 const WITHOUT_STREAM: usize = 50;
-/// How long a browser waits before it opens a stream again.
+/// Time after which a browser opens a stream again that has ended.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// The state of the screen.
+/// State of the screen Events: the live tail and the last results.
 #[derive(Debug)]
 pub struct Events {
     source: Arc<dyn EventSource>,
@@ -55,13 +56,13 @@ pub struct Events {
 }
 
 impl Events {
-    /// A screen over this source.
+    /// Creates the screen for this source of events.
     pub fn new(source: impl EventSource) -> Self {
         let (tail, looks, searches) = (Tail::default(), Looks::default(), Searches::default());
         Self { source: Arc::new(source), tail, looks, searches }
     }
 
-    /// Ends the tail and its streams at the stop.
+    /// Ends the tail and its streams when `stop` is cancelled.
     pub(crate) async fn end_with(&self, stop: CancellationToken) {
         stop.cancelled().await;
         self.tail.end();
@@ -81,14 +82,14 @@ struct EventsPage {
     filter: TailFilter,
     channels: Vec<&'static str>,
     metrics: Vec<&'static str>,
-    /// The address of the stream with the filter.
+    /// Path of the stream with the same filter.
     stream: String,
     most_rows: usize,
     searches: Vec<EndedRow>,
 }
 
 impl EventsPage {
-    /// The address of this page with the same filter.
+    /// Returns the path of this page with the same filter.
     fn reload(&self) -> String {
         format!("/events?{}", self.filter.query())
     }
@@ -116,7 +117,7 @@ async fn show(
     })
 }
 
-/// The events that end, until the browser closes the stream.
+/// Streams events as they end, until the browser closes the stream.
 async fn stream(
     _: By<Viewer>,
     State(console): State<Console>,

@@ -1,4 +1,4 @@
-//! What a person sees instead of a page: a sentence that says what happened, and a way on.
+//! Error pages. Each page has a sentence about what happened and a next step.
 
 use askama::Template;
 use axum::http::header::{HeaderMap, HeaderValue, LOCATION};
@@ -8,43 +8,43 @@ use axum::response::{Html, IntoResponse, Response};
 use crate::access::Role;
 use crate::frame::Page;
 
-/// Why a request has no page.
+/// Reason for which a request gets an error page or a redirect instead of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// There is no such page or thing. The text is a sentence.
+    /// The page or object does not exist. The text is a sentence for the page.
     NotFound(String),
-    /// The page exists, and does not do this.
+    /// The page exists, but does not support the method of the request.
     WrongMethod,
-    /// The person has to log in, and then gets this page.
+    /// The user has to log in, and then gets the page `next`.
     LoginNeeded {
         next: String,
     },
-    /// The same for a part of a page that JavaScript asked for.
+    /// The user has to log in, and JavaScript requested only a part of a page.
     LoginNeededInPart,
     RoleNeeded(Role),
     NoRole,
     NotFromProxy,
-    /// The form is too old, or was not made for this session.
+    /// The token of the form is not valid for this session, for example after a restart.
     FormExpired,
-    /// The request was sent by a page of another site.
+    /// A page of another site sent the request.
     OtherOrigin,
-    /// The console is not known by this name.
+    /// The header Host of the request is not an accepted host.
     UnknownHost,
     TooLarge,
-    /// What the person wrote cannot be used. The text is a sentence.
+    /// The input is invalid. The text is a sentence for the page.
     Invalid(String),
-    /// Something else happens at this time, or has changed in the meantime. The text is a sentence.
+    /// Another job is running, or the state has changed in the meantime. The text is a sentence for the page.
     Conflict(String),
-    /// The configuration does not allow it. The text is a sentence.
+    /// The configuration does not allow the action. The text is a sentence for the page.
     Disabled(String),
-    /// Kafka or a service did not answer. The text is a sentence.
+    /// Kafka or a service did not respond. The text is a sentence for the page.
     Unanswered(String),
     /// A defect of the console.
     Defect(&'static str),
 }
 
 impl Failure {
-    /// The failure of a request by somebody who is not logged in. Only pages are worth coming back to.
+    /// Returns the failure for a request without a login. Only a GET request leads back to its page after the login.
     pub(crate) fn login_needed(method: &Method, headers: &HeaderMap, path: &str) -> Self {
         if headers.contains_key("hx-request") {
             return Self::LoginNeededInPart;
@@ -74,7 +74,7 @@ impl Failure {
         }
     }
 
-    /// The heading of its page.
+    /// Returns the heading of the error page.
     fn title(&self) -> &'static str {
         match self {
             Self::NotFound(_) => "Not found",
@@ -92,7 +92,7 @@ impl Failure {
         }
     }
 
-    /// What happened, and what to do.
+    /// Returns two sentences for the error page: what happened, and what to do next.
     fn sentences(&self) -> (String, String) {
         let (what, next): (&str, &str) = match self {
             Self::NotFound(what) => (what, "Check the address, or go on from the overview."),

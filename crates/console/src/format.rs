@@ -1,4 +1,4 @@
-//! Numbers and times as pages show them.
+//! Formats numbers and times for pages.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 pub(crate) use operator::thousands as count;
 
-/// A count that was measured; `–` if it is not known.
+/// Formats a measured count as a whole number; returns [`UNKNOWN`] if there is no finite value.
 pub(crate) fn measured(number: Option<f64>) -> String {
     match number.filter(|number| number.is_finite()) {
         Some(number) => count(whole(number)),
@@ -14,15 +14,15 @@ pub(crate) fn measured(number: Option<f64>) -> String {
     }
 }
 
-/// What stands for a number that is not known.
+/// Sign that pages show in place of a number that is not known.
 pub(crate) const UNKNOWN: &str = "–";
 
-/// A measured number as a whole one.
+/// Rounds a measured number to a whole number; a negative number becomes 0.
 pub(crate) fn whole(number: f64) -> u64 {
     format!("{:.0}", number.max(0.0)).parse().unwrap_or(u64::MAX)
 }
 
-/// Events per second.
+/// Formats a rate in events per second.
 pub(crate) fn rate(rate: Option<f64>) -> String {
     match rate.filter(|rate| rate.is_finite()) {
         None => UNKNOWN.to_owned(),
@@ -32,7 +32,7 @@ pub(crate) fn rate(rate: Option<f64>) -> String {
     }
 }
 
-/// A duration in seconds, in the largest unit that shows it well.
+/// Formats a duration in seconds with a suitable unit, from ms to days.
 pub(crate) fn seconds(seconds: f64) -> String {
     match seconds {
         under if !under.is_finite() => UNKNOWN.to_owned(),
@@ -45,25 +45,26 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
-/// How long ago a time was, in words.
+/// Formats the time since `at`, for example `3 min ago`. Both times are in milliseconds since 1970.
 pub(crate) fn ago(at: i64, now: i64) -> String {
     let millis = now.saturating_sub(at).max(0);
     let whole_seconds = i32::try_from(millis / 1000).unwrap_or(i32::MAX);
     format!("{} ago", if whole_seconds < 1 { "less than 1 s".to_owned() } else { seconds(f64::from(whole_seconds)) })
 }
 
-/// A moment, as the element `time`: in UTC, and in the zone of the visitor where JavaScript runs, with UTC on hover.
+/// A time that renders as the HTML element `time`, in UTC. JavaScript shows it in the time zone of the browser, with
+/// UTC as the tooltip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment(i64);
 
 impl Moment {
-    /// Milliseconds since 1970.
+    /// `millis` is in milliseconds since 1970.
     pub(crate) fn of_millis(millis: i64) -> Self {
         Self(millis)
     }
 }
 
-/// It consists of digits and constant texts, so it needs no escaping.
+/// The HTML needs no escaping, because it consists of digits and constant texts.
 impl HtmlSafe for Moment {}
 
 impl fmt::Display for Moment {
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_an_element_with_its_exact_time_in_utc() {
+    fn a_moment_renders_as_a_time_element_in_utc() {
         assert_eq!(
             Moment::of_millis(1_700_000_001_480).to_string(),
             "<time datetime=\"2023-11-14T22:13:21.480Z\" title=\"2023-11-14T22:13:21.480Z\">2023-11-14 22:13:21 UTC</time>"

@@ -1,23 +1,23 @@
-//! The frame of every page: its title, the navigation, the user, and the token of its forms.
+//! The data of `layout.html`, which is around every page: title, navigation, user and form token.
 
 use crate::access::User;
 use crate::assets;
 use crate::screen::Screen;
 
-/// The frame of a page, which `layout.html` shows.
+/// The data that `layout.html` shows around a page.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
     pub(crate) title: String,
     pub(crate) screen: Option<Screen>,
     pub(crate) user: Option<User>,
-    /// The token of its forms: `<input type="hidden" name="token" value="{{ page.token }}">`.
+    /// Token for the forms of the page: `<input type="hidden" name="token" value="{{ page.token }}">`.
     pub(crate) token: String,
     pub(crate) has_login: bool,
     pub(crate) grafana: Option<String>,
 }
 
 impl Page {
-    /// A page for somebody who may not be known.
+    /// Returns the frame of a page for a visitor who may not be authenticated.
     pub(crate) fn without_user(title: impl Into<String>) -> Self {
         let (title, token) = (title.into(), String::new());
         Self { title, screen: None, user: None, token, has_login: false, grafana: None }
@@ -31,7 +31,7 @@ impl Page {
         self.screen == Some(*screen)
     }
 
-    /// The address of an asset.
+    /// Returns the path of an asset.
     pub(crate) fn asset(&self, name: &str) -> String {
         assets::path(name)
     }

@@ -1,5 +1,5 @@
-//! Admits requests: the host must be one of ours, a change must come from a page of ours with the token of its form, and the
-//! visitor is recognised. Every response gets the headers that keep browsers from doing anything else.
+//! Checks every request before its handler runs. The host must be accepted. A POST must come from the origin of the
+//! console and contain a valid form token. Every response gets security headers.
 
 use std::net::IpAddr;
 
@@ -15,14 +15,14 @@ use crate::access::SessionId;
 use crate::failure::Failure;
 use crate::state::Console;
 
-/// The largest body of a request. Forms are the only ones.
+/// Maximum size of a request body in bytes. Only forms have a body.
 const LARGEST_BODY: usize = 64 * 1024;
 
-/// The address of the client, which the server adds to each request.
+/// Address of the client, which the server adds to each request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// The headers of every response.
+/// Security headers of every response, unless the handler has set the header.
 const HEADERS: [(&str, &str); 8] = [
     (
         "content-security-policy",
@@ -37,12 +37,12 @@ const HEADERS: [(&str, &str); 8] = [
     ("cache-control", "no-store"),
 ];
 
-/// The middleware around all routes.
+/// Middleware around all routes, which checks requests and adds headers to responses.
 pub(crate) async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
     let mut response = match admit(&console, request).await {
         Ok((request, new_session)) => {
             let mut response = next.run(request).await;
-            // A handler may have begun another session.
+            // The login handler sets the cookie of a new session itself.
             if let Some(cookie) = new_session.filter(|_| !response.headers().contains_key(header::SET_COOKIE)) {
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
             }
@@ -52,7 +52,7 @@ pub(crate) async fn guard(State(console): State<Console>, request: Request, next
     };
     for (name, value) in HEADERS {
         let name = HeaderName::from_static(name);
-        // An asset may be kept.
+        // Assets have their own `cache-control` header.
         if !response.headers().contains_key(&name) {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
@@ -60,7 +60,7 @@ pub(crate) async fn guard(State(console): State<Console>, request: Request, next
     response
 }
 
-/// The request with its visit, and the cookie of a new session.
+/// Checks a request. Returns it with its [`Visit`](crate::access::Visit), and the cookie if the session is new.
 async fn admit(console: &Console, request: Request) -> Result<(Request, Option<HeaderValue>), Failure> {
     let (mut parts, body) = request.into_parts();
     let host = host(&parts.headers, &parts.uri).ok_or(Failure::UnknownHost)?.to_owned();
@@ -90,7 +90,7 @@ async fn admit(console: &Console, request: Request) -> Result<(Request, Option<H
     Ok((Request::from_parts(parts, body), cookie))
 }
 
-/// The one host that a request names.
+/// Returns the header Host. Returns `None` if it is missing or repeated, or if the request URI has another authority.
 fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next()?.to_str().ok()?;
@@ -101,7 +101,8 @@ fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
     Some(host)
 }
 
-/// Whether a page of this console sent the request. Browsers say so in one of two headers; what says nothing is refused.
+/// Returns whether a page of this console sent the request, according to the headers `sec-fetch-site` and `origin`. A
+/// request with neither header is refused.
 fn is_same_origin(headers: &HeaderMap, host: &str) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let site = text("sec-fetch-site");
@@ -125,12 +126,13 @@ async fn read(body: Body) -> Result<Bytes, Failure> {
     }
 }
 
-/// The token of a form.
+/// Returns the value of the field `token` of a form.
 fn token(body: &[u8]) -> Option<String> {
     form_urlencoded::parse(body).find(|(name, _)| name == "token").map(|(_, value)| value.into_owned())
 }
 
-/// Cookies do not depend on the port, so consoles on several ports of one host need names of their own.
+/// Returns the name of the session cookie. It contains the port, because browsers share cookies between all ports of a
+/// host.
 fn cookie_name(console: &Console) -> String {
     format!("customerio-aep-console-{}", console.settings().listen.port())
 }
@@ -141,7 +143,7 @@ fn session_of(headers: &HeaderMap, name: &str) -> Option<SessionId> {
     pairs.find(|(found, _)| *found == name).and_then(|(_, value)| SessionId::of_cookie(value))
 }
 
-/// The cookie of a session.
+/// Returns the `set-cookie` header for a session, with `Secure` if the proxy received the request over HTTPS.
 pub(crate) fn cookie(console: &Console, session: &SessionId, headers: &HeaderMap) -> Option<HeaderValue> {
     let is_https = headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes() == b"https");
     let secure = if is_https { "; Secure" } else { "" };
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_page_of_the_console_itself_may_change_something() {
+    fn only_same_origin_headers_are_accepted() {
         let same = |list| is_same_origin(&headers(list), "localhost:8088");
         assert!(same(&[("origin", "http://localhost:8088"), ("sec-fetch-site", "same-origin")]));
         assert!(same(&[("origin", "http://localhost:8088")]) && same(&[("sec-fetch-site", "same-origin")]));
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_one_host() {
+    fn a_request_with_no_host_two_hosts_or_a_different_authority_is_refused() {
         let of = |list, uri: &'static str| host(&headers(list), &Uri::from_static(uri)).map(str::to_owned);
         assert_eq!(of(&[("host", "a:1")], "/").as_deref(), Some("a:1"));
         assert_eq!(of(&[("host", "a:1")], "http://a:1/").as_deref(), Some("a:1"));
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_session_is_the_cookie_of_this_console() {
+    fn the_session_id_is_read_from_the_cookie_of_this_console() {
         let id = "a".repeat(64);
         let mut headers = HeaderMap::new();
         let value = HeaderValue::try_from(format!("x=1; other={id}; mine={id}; y")).unwrap();

@@ -1,4 +1,4 @@
-//! What people send: queries and forms, whose errors are pages with a sentence.
+//! Extractors for queries and forms that show an error page if the input is invalid.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::failure::Failure;
 use crate::state::Console;
 
-/// The query of an address. It holds no personal data, because addresses are shared and kept in histories.
+/// The query of a URL. It must not contain personal data, because URLs are shared and kept in browser histories.
 #[derive(Debug)]
 pub(crate) struct Query<T>(pub(crate) T);
 
@@ -22,7 +22,7 @@ impl<T: DeserializeOwned> FromRequestParts<Console> for Query<T> {
     }
 }
 
-/// A form.
+/// The fields of a form that was sent with POST.
 #[derive(Debug)]
 pub(crate) struct Form<T>(pub(crate) T);
 

@@ -5,7 +5,7 @@ use crate::format::Moment;
 use crate::jobs::{JobKind, Running};
 use crate::stop::may_stop;
 
-/// A job that runs, as a page shows it.
+/// A running job in the form that templates need.
 pub(crate) struct JobView {
     pub(crate) id: u64,
     pub(crate) kind: JobKind,
@@ -13,14 +13,14 @@ pub(crate) struct JobView {
     pub(crate) by: String,
     pub(crate) since: Moment,
     pub(crate) what: String,
-    /// Of a thousand.
+    /// Progress in thousandths; `None` if the total is not known.
     pub(crate) done: Option<u64>,
     pub(crate) is_stopping: bool,
     pub(crate) may_stop: bool,
 }
 
 impl JobView {
-    /// Describes a job to this visitor.
+    /// Describes a job for a page of this user.
     pub(crate) fn of(running: &Running, user: &User) -> Self {
         let progress = &running.progress;
         Self {
@@ -36,7 +36,7 @@ impl JobView {
         }
     }
 
-    /// Whether it is an audit, whose progress the screen Proof loads every second.
+    /// Returns whether the job is an audit. The screen Proof loads the progress of an audit every second.
     pub(crate) fn is_audit(&self) -> bool {
         self.kind == JobKind::Audit
     }

@@ -1,24 +1,25 @@
-//! Jobs that read much of Kafka: one at a time for the whole console, with its progress, and it can be stopped.
+//! Long-running jobs, most of which read large parts of the topics. The console runs one job at a time, shows its
+//! progress, and can stop it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// What a job does.
+/// Kind of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JobKind {
     Audit,
     Find,
-    /// Of a replay or a discard.
+    /// Dry run of a replay or a discard.
     DryRun,
     Replay,
     Discard,
-    /// Of the set-up.
+    /// Change of the set-up.
     Apply,
 }
 
 impl JobKind {
-    /// For a sentence: "an audit is running".
+    /// Returns the name of the job for use in a sentence, for example "an audit is running".
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Audit => "an audit",
@@ -31,23 +32,23 @@ impl JobKind {
     }
 }
 
-/// How far a job is.
+/// Progress of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct JobProgress {
-    /// What it does now.
+    /// Description of the current step.
     pub(crate) what: String,
     pub(crate) done: u64,
     pub(crate) of: Option<u64>,
 }
 
-/// A job that runs.
+/// A running job, for pages that show it.
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
     pub(crate) id: u64,
     pub(crate) kind: JobKind,
-    /// Who started it.
+    /// Name of the user who started the job.
     pub(crate) by: String,
-    /// Milliseconds since 1970.
+    /// Start time: milliseconds since 1970.
     pub(crate) since: i64,
     pub(crate) progress: JobProgress,
     stop: CancellationToken,
@@ -65,7 +66,7 @@ struct State {
     running: Option<Running>,
 }
 
-/// The job that runs, if one does. A clone is another handle.
+/// The running job, if there is one. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Jobs(Arc<Mutex<State>>);
 
@@ -74,10 +75,10 @@ impl Jobs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a job, which ends when the handle is dropped.
+    /// Starts a job. It ends when the returned [`Job`] is dropped.
     ///
     /// # Errors
-    /// The job that runs already.
+    /// The job that is already running.
     pub(crate) fn begin(&self, kind: JobKind, by: &str, now: i64) -> Result<Job, Box<Running>> {
         let mut state = self.state();
         if let Some(running) = &state.running {
@@ -94,7 +95,7 @@ impl Jobs {
         self.state().running.clone()
     }
 
-    /// Stops a job if it is the one that runs. It ends soon afterwards.
+    /// Requests the job with this id to stop. Returns `false` if it is not running. The job ends soon afterwards.
     pub(crate) fn stop(&self, id: u64) -> bool {
         let state = self.state();
         let running = state.running.as_ref().filter(|running| running.id == id);
@@ -102,7 +103,7 @@ impl Jobs {
     }
 }
 
-/// A job that runs, for the code that carries it out. It ends when this is dropped.
+/// Handle of a running job for the code that executes it. The job ends when the handle is dropped.
 #[derive(Debug)]
 pub struct Job {
     id: u64,
@@ -115,12 +116,12 @@ impl Job {
         self.id
     }
 
-    /// Whether it was not stopped.
+    /// Returns `true` until the job is stopped.
     pub fn goes_on(&self) -> bool {
         !self.stop.is_cancelled()
     }
 
-    /// Cancelled when somebody stops the job.
+    /// Returns a token that is cancelled when a user stops the job.
     pub(crate) fn stopped(&self) -> CancellationToken {
         self.stop.clone()
     }
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_job_runs_at_a_time_and_can_be_stopped() {
+    fn a_second_job_is_refused_while_one_runs_and_a_stop_needs_the_job_id() {
         let jobs = Jobs::default();
         let audit = jobs.begin(JobKind::Audit, "jo", 1).unwrap();
         assert_eq!(jobs.begin(JobKind::Find, "mo", 2).unwrap_err().by, "jo");

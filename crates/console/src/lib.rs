@@ -1,12 +1,12 @@
-//! The browser console: what the command line shows and does, for people who work in a browser.
+//! The browser console. It offers the reports and operations of the command line to people who work in a browser.
 //!
-//! Pages are rendered on the server ([`askama`] escapes every value), and work without JavaScript. The functions behind
-//! them are those of the crates `operator` and `setup`, so that the console and the command line show the same answers.
+//! Pages are rendered on the server ([`askama`] escapes every value) and work without JavaScript. They use the
+//! functions of the crates `operator` and `setup`, as the command line does, so that both show the same results.
 //!
-//! - `guard` admits a request: the host, the origin, the token of the form, the visitor.
-//! - `access` knows the visitors and their roles; a handler names the role that it needs in its signature (`routes`).
-//! - `mask` hides the values of events from everyone who has not asked for them.
-//! - Each screen has a module, templates, and a trait through which it reaches the pipeline.
+//! - `guard` checks the host, the origin and the form token of a request, and finds its user.
+//! - `access` contains users and roles. The signature of a handler contains the role that it requires (`routes`).
+//! - `mask` masks the values of events until an investigator reveals them.
+//! - Each screen has a module, templates, and a trait for its access to the pipeline.
 
 mod access;
 mod action_log;

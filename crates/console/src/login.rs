@@ -1,4 +1,4 @@
-//! Logging in and out, for consoles with a users file.
+//! Login and logout, for consoles with a users file.
 
 use askama::Template;
 use axum::extract::State;
@@ -56,7 +56,7 @@ async fn show(
     Ok(page(&visit, &next, None)?.into_response())
 }
 
-/// Not `Debug`, because of the password.
+/// This type does not implement `Debug`, because it contains a password.
 #[derive(Deserialize)]
 struct Credentials {
     name: String,

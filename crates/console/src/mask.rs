@@ -1,57 +1,57 @@
-//! Hides the values of events on the server: what a page does not contain, no one can find in it.
+//! Masks the values of events on the server, so that a page does not contain them at all.
 //!
 //! A field is readable if it is in the tables below *and* its value has the form of an id or a code. Everything else is
-//! masked: identifiers of people, addresses, numbers, subjects, the query of links, contents, and every field that is not
-//! known. The tests compare the tables with the rules of the mapping.
+//! masked: identifiers of people, addresses, numbers, subjects, the query of links, message content, and every unknown
+//! field. The tests compare the tables with the mapping rules.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// What stands for a value that is not shown.
+/// Text that pages show in place of a masked value.
 pub const MASK: &str = "•••";
 
-/// Whether values are shown.
+/// Whether the values of an event are masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Values {
-    /// Only those that are readable for everyone.
+    /// Only values that every role may read are shown.
     Masked,
-    /// All: an investigator has asked for this event, which was logged.
+    /// All values are shown, because an investigator revealed this event. The reveal is in the audit log.
     Revealed,
 }
 
-/// Which kind of JSON a field is part of.
+/// Format of the JSON document that contains a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// The webhook as Customer.io sends it.
     Webhook,
-    /// The event in XDM, as Platform gets it.
+    /// The event in XDM, as the sink sends it to Platform.
     Xdm,
 }
 
-/// One field of an event, as a page shows it.
+/// A field of an event in the form that a page shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// Its path, with `[0]` for elements.
+    /// Path of the field, with `[0]` for array elements. Names that may be values are masked.
     pub path: String,
-    /// The same with every name as it is, to find the field in a mapping. A page never shows it: a name can be a value.
+    /// Unmasked path, to find the field in a mapping. A page never shows this path, because a name can be a value.
     pub(crate) exact_path: String,
-    /// Its value as text, or [`MASK`].
+    /// Value as text, or [`MASK`].
     pub value: String,
-    /// Whether the value is not shown.
+    /// Whether the value is masked completely or in part.
     pub is_masked: bool,
 }
 
-/// The most fields of one event that are shown.
+/// Maximum number of fields of one event that are shown.
 const MOST_FIELDS: usize = 500;
-/// The longest value that is shown, in characters.
+/// Maximum length of a shown value, in characters.
 pub(crate) const LONGEST_VALUE: usize = 4000;
-/// The longest name of a field that is shown, in characters.
+/// Maximum length of a shown field name, in characters.
 const LONGEST_NAME: usize = 200;
-/// The deepest nesting that is shown.
+/// Maximum depth of nesting that is shown.
 const DEEPEST: usize = 20;
 
-/// Fields of a webhook that everyone may read.
+/// Fields of a webhook that every role may read.
 const READABLE_IN_WEBHOOK: &[&str] = &[
     "event_id",
     "timestamp",
@@ -79,7 +79,7 @@ const READABLE_IN_WEBHOOK: &[&str] = &[
     "data.recipients[].device_platform",
 ];
 
-/// Fields of an event in XDM that everyone may read. `*` is any one name, `_*` the name of the tenant.
+/// Fields of an XDM event that every role may read. `*` is any one name, and `_*` is the tenant id.
 const READABLE_IN_XDM: &[&str] = &[
     "_id",
     "timestamp",
@@ -131,10 +131,10 @@ const READABLE_IN_XDM: &[&str] = &[
     "_*.customerio.mappingVersion",
 ];
 
-/// Links, of which everyone may read what is before the query.
+/// Fields with links, of which every role may read the part before the query.
 const LINKS: &[&str] = &["data.href", "_*.customerio.link.href"];
 
-/// The fields of an event in their order, and whether there are more than are returned.
+/// Returns the fields of an event in order, and whether fields beyond the limit were left out.
 #[must_use]
 pub fn fields(form: Form, event: &Value, values: Values) -> (Vec<Field>, bool) {
     let mut walk = Walk { form, values, fields: Vec::new(), is_cut: false };
@@ -149,20 +149,20 @@ struct Walk {
     is_cut: bool,
 }
 
-/// The path of a value in three forms.
+/// Three forms of the path of a value: for pages, exact, and for the lookup in the tables.
 #[derive(Default)]
 struct Paths {
-    /// As a page shows it.
+    /// Path that a page may show, with names that may be values masked.
     shown: String,
     exact: String,
-    /// With `[]` for every element.
+    /// Path for the lookup in the tables, with `[]` for every element.
     pattern: String,
 }
 
 impl Paths {
     fn member(&self, shown: &str, name: &str) -> Self {
         let dot = if self.shown.is_empty() { "" } else { "." };
-        // A name with a dot in it must not look like the path of another field.
+        // A name that contains a dot must not look like the path of another field.
         let in_table = if name.contains(['.', '[', ']']) { MASK } else { name };
         Self {
             shown: format!("{}{dot}{shown}", self.shown),
@@ -207,7 +207,7 @@ impl Walk {
         }
     }
 
-    /// A name of a field. One that does not look like a name can be a value.
+    /// Returns the name of a field for a page. A name with an unusual form is masked, because it can be a value.
     fn key<'k>(&self, key: &'k str) -> Cow<'k, str> {
         match self.values {
             Values::Masked if !is_name(key) => Cow::Borrowed(MASK),
@@ -216,7 +216,7 @@ impl Walk {
     }
 }
 
-/// A value as text, cut if it is long.
+/// Returns a value as text, shortened if it is long.
 fn text(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -225,7 +225,7 @@ fn text(value: &Value) -> String {
     cut(&text, LONGEST_VALUE).into_owned()
 }
 
-/// The beginning of a text, with its size if that is not all of it.
+/// Shortens a text to `longest` characters and appends the size of the whole text if it is longer.
 pub(crate) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     match text.char_indices().nth(longest) {
         Some((end, _)) => Cow::Owned(format!("{}… ({} bytes in all)", &text[..end], text.len())),
@@ -233,7 +233,7 @@ pub(crate) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     }
 }
 
-/// A value as everyone may read it, and whether it is masked.
+/// Returns a value in the form that every role may read, and whether it is masked.
 fn masked(form: Form, pattern: &str, value: &Value) -> (String, bool) {
     let table = match form {
         Form::Webhook => READABLE_IN_WEBHOOK,
@@ -241,7 +241,7 @@ fn masked(form: Form, pattern: &str, value: &Value) -> (String, bool) {
     };
     let is_in = |table: &[&str]| table.iter().any(|entry| matches(entry, pattern));
     match value {
-        // They say nothing about a person, and that a field is empty is what people look for.
+        // Empty values contain no personal data, and people often search for the reason why a field is empty.
         Value::Null => return ("null".to_owned(), false),
         Value::Object(object) if object.is_empty() => return ("{}".to_owned(), false),
         Value::Array(array) if array.is_empty() => return ("[]".to_owned(), false),
@@ -258,7 +258,7 @@ fn masked(form: Form, pattern: &str, value: &Value) -> (String, bool) {
     (MASK.to_owned(), true)
 }
 
-/// Whether a path matches an entry of a table.
+/// Returns whether a path matches an entry of a table.
 fn matches(entry: &str, path: &str) -> bool {
     let (mut entry, mut path) = (entry.split('.'), path.split('.'));
     loop {
@@ -281,29 +281,30 @@ fn matches(entry: &str, path: &str) -> bool {
     }
 }
 
-/// The longest id or code that is shown.
+/// Maximum length of a shown id or code, in bytes.
 const LONGEST_CODE: usize = 128;
 
-/// An id or a code as everyone may read it: what has another form may be a value.
+/// Returns the text if it has the form of an id or a code, and otherwise [`MASK`], because it may be personal data.
 pub(crate) fn code(text: &str) -> String {
     if is_code(text) && !text.is_empty() { text.to_owned() } else { MASK.to_owned() }
 }
 
-/// Whether a text has the form of an id, a code, a time or a channel's URI. Addresses and international phone numbers
-/// have not.
+/// Returns whether a text has the form of an id, a code, a time or a channel's URI. Email addresses and international
+/// phone numbers do not have this form.
 pub(crate) fn is_code(text: &str) -> bool {
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '=');
     text.len() <= LONGEST_CODE && text.chars().all(is_good)
 }
 
-/// Whether a text looks like the name of a field.
+/// Returns whether a text looks like the name of a field.
 fn is_name(text: &str) -> bool {
     let digits = text.chars().filter(char::is_ascii_digit).count();
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '$');
     !text.is_empty() && text.len() <= 64 && digits <= 6 && text.chars().all(is_good)
 }
 
-/// A link up to its query, if it is one of the web without a user in it.
+/// Returns a link without its query; `None` unless it is an http or https link without user information or unusual
+/// characters.
 fn before_query(link: &str) -> Option<String> {
     let rest = link.strip_prefix("https://").or_else(|| link.strip_prefix("http://"))?;
     let end = rest.find(['?', '#', ';']).unwrap_or(rest.len());
@@ -316,8 +317,8 @@ fn before_query(link: &str) -> Option<String> {
     })
 }
 
-/// A sentence that a person or Platform wrote, without the words that may be values: those with an `@`, and those with many
-/// digits.
+/// Masks the words in a text by a person or by Platform that may be values: words with an `@` and words with more than
+/// six digits. The result has at most 300 characters of the text.
 #[must_use]
 pub fn reason(text: &str) -> String {
     const LONGEST: usize = 300;

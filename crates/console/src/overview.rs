@@ -1,7 +1,7 @@
-//! Overview: is everything healthy, how late are events, and what needs a person?
+//! Screen Overview: health of the pipeline, age of events, and findings that need a person.
 //!
-//! `watch` asks the services, Kafka, Platform and Customer.io and keeps the samples of an hour; `view` turns a status into
-//! what the page shows.
+//! `watch` polls the services, Kafka, Platform and Customer.io, and keeps samples of the last hour. `view` converts a
+//! status into the data of the page.
 
 mod hour;
 mod source;
@@ -37,7 +37,7 @@ struct OverviewPage {
     hour: Vec<HourRow>,
 }
 
-/// The part of the page that is loaded again and again.
+/// The part of the page that is reloaded periodically.
 #[derive(Template)]
 #[template(path = "overview/live.html")]
 struct Live {

@@ -1,4 +1,4 @@
-//! The pages of a screen.
+//! Creates and renders the pages of the screens.
 
 use askama::Template;
 use axum::response::Html;
@@ -11,7 +11,7 @@ use crate::state::Console;
 pub(crate) use crate::frame::Page;
 
 impl Page {
-    /// A page of a screen. The title is what the browser's tab shows.
+    /// Returns the frame of a page of a screen. The browser shows the title on its tab.
     pub(crate) fn new<R>(console: &Console, by: &By<R>, screen: Screen, title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
@@ -24,7 +24,7 @@ impl Page {
     }
 }
 
-/// Renders a page, or a part of one.
+/// Renders a page or a part of a page.
 pub(crate) fn render(page: &impl Template) -> Result<Html<String>, Failure> {
     page.render().map(Html).map_err(|_| Failure::Defect("a page could not be rendered"))
 }

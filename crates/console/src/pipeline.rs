@@ -1,5 +1,5 @@
-//! How the screens reach the topics: the connection with everything that an operation needs, and the observer that lets a
-//! job be stopped and limits how fast it reads.
+//! Access of the screens to the topics: the connection with the options of the operations, and observers that stop a
+//! job and limit its read rate.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,33 +11,33 @@ use operator::{Committed, Connection, Groups, Observer, OnProgress, Pipeline, Pi
 use crate::format;
 use crate::jobs::{Job, JobProgress};
 
-/// How to reach the topics, and what the services do with their records.
+/// Connection to the topics, and the options with which the services process the records.
 #[derive(Debug, Clone)]
 pub struct PipelineAccess {
-    /// The brokers.
+    /// Connection to the Kafka brokers.
     pub connection: Connection,
-    /// The topics.
+    /// Names of the topics.
     pub topics: PipelineTopics,
-    /// The consumer groups of the services.
+    /// Consumer groups of the transformer and the sink.
     pub groups: Groups,
-    /// The sources with their mapping options, as the transformer has them.
+    /// Sources with the mapping options that the transformer uses.
     pub sources: Sources,
-    /// Maximum size of a body after decompression.
+    /// Maximum size of a body after decompression, in bytes.
     pub max_body: usize,
-    /// How far back the transformer looks for duplicates.
+    /// Time window in which the transformer detects duplicates.
     pub dedup_window: Duration,
-    /// How many ids per partition the transformer keeps for that.
+    /// Maximum number of event ids per partition that the transformer keeps to detect duplicates.
     pub dedup_max_ids: u32,
-    /// Where the offsets of the services come from, if these brokers do not keep them.
+    /// Source of the services' offsets if the brokers do not store committed offsets, as in the demo.
     pub handed: Option<PositionsOf>,
 }
 
-/// How far the services of this process have processed the topics.
+/// Function that returns the offsets up to which the services in this process have processed the topics.
 #[derive(Clone)]
 pub struct PositionsOf(Arc<dyn Fn() -> Positions + Send + Sync>);
 
 impl PositionsOf {
-    /// Asks this function each time.
+    /// Calls this function each time that offsets are needed.
     pub fn new(positions: impl Fn() -> Positions + Send + Sync + 'static) -> Self {
         Self(Arc::new(positions))
     }
@@ -50,7 +50,7 @@ impl fmt::Debug for PositionsOf {
 }
 
 impl PipelineAccess {
-    /// Where the committed offsets of the services come from.
+    /// Returns the source of the services' committed offsets.
     pub(crate) fn committed(&self) -> Committed {
         match &self.handed {
             Some(PositionsOf(positions)) => Committed::Handed(positions()),
@@ -58,22 +58,23 @@ impl PipelineAccess {
         }
     }
 
-    /// Returns the bound of a range of time; `None` if these brokers find no offsets for a time, so that everything is
-    /// read. The demo's embedded brokers return the end of the partition for every time.
+    /// Returns the bound of a time range. Returns `None` if the brokers cannot look up offsets by time, so that
+    /// everything is read. The demo's embedded brokers return the end of the partition for every time.
     pub(crate) fn bound(&self, millis: Option<i64>) -> Option<i64> {
         millis.filter(|_| self.handed.is_none())
     }
 
-    /// For an operation of `operator`.
+    /// Returns the arguments that every operation of the crate `operator` takes.
     pub(crate) fn pipeline<'p>(&'p self, progress: OnProgress<'p>) -> Pipeline<'p> {
         Pipeline { connection: &self.connection, topics: &self.topics, progress }
     }
 }
 
-/// How many records a job reads per second at most, so that brokers and services do not notice it.
+/// Maximum number of records that a job reads per second, so that it does not disturb brokers and services.
 pub(crate) const RECORDS_PER_SECOND: u32 = 50_000;
 
-/// Passes the progress of an operation to its job, ends the operation when the job is stopped, and limits its rate.
+/// Passes the progress of an operation to its job, ends the operation when the job is stopped, and limits its read
+/// rate.
 #[derive(Debug)]
 pub(crate) struct JobObserver<'j> {
     job: &'j Job,
@@ -96,7 +97,7 @@ impl Observer for JobObserver<'_> {
     }
 }
 
-/// Limits how fast records are read, to [`RECORDS_PER_SECOND`].
+/// Limits the read rate to [`RECORDS_PER_SECOND`].
 #[derive(Debug)]
 pub(crate) struct Pace(Mutex<Count>);
 
@@ -107,10 +108,11 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Waits after these records as long as the limit requires, and returns whether the reading goes on. It blocks.
+    /// Blocks for as long as the limit requires after reading this number of records. Returns whether to continue
+    /// reading.
     pub(crate) fn has_read(&self, records: u64, goes_on: impl Fn() -> bool) -> bool {
         let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).after(records, Instant::now());
-        // In steps, so that a stop is noticed soon.
+        // Sleep in short steps, so that a stop takes effect soon.
         let until = Instant::now() + wait;
         while goes_on() && Instant::now() < until {
             std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
@@ -119,7 +121,7 @@ impl Pace {
     }
 }
 
-/// How many records were read since a time.
+/// Number of records that were read since a time.
 #[derive(Debug)]
 struct Count {
     since: Instant,
@@ -128,13 +130,13 @@ struct Count {
 }
 
 impl Count {
-    /// How long to wait after these records.
+    /// Adds records and returns the time to wait before the next read.
     pub(crate) fn after(&mut self, records: u64, now: Instant) -> Duration {
         self.records += records;
         let millis = self.records.saturating_mul(1000) / u64::from(self.per_second.max(1));
         let due = self.since + Duration::from_millis(millis);
         if now > due + Duration::from_secs(1) {
-            // Time in which nothing was read is not made up for.
+            // Idle time must not allow a burst above the rate.
             (self.since, self.records) = (now, 0);
         }
         due.saturating_duration_since(now)
@@ -175,7 +177,7 @@ mod tests {
     use crate::jobs::{JobKind, Jobs};
 
     #[test]
-    fn a_stopped_job_ends_its_operation_without_waiting() {
+    fn after_a_stop_the_observer_ends_the_operation_without_waiting() {
         let jobs = Jobs::default();
         let job = jobs.begin(JobKind::Audit, "jo", 0).unwrap();
         let observer = JobObserver::new(&job);
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_as_fast_as_allowed_and_time_without_reading_is_not_made_up_for() {
+    fn reads_are_paced_and_idle_time_gives_no_burst() {
         let begun = Instant::now();
         let mut pace = Count { since: begun, records: 0, per_second: 1000 };
         assert_eq!(pace.after(500, begun), Duration::from_millis(500));

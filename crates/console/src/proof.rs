@@ -1,7 +1,7 @@
-//! Proof: is every event of a range accounted for?
+//! Screen Proof: audits that check that every event of a time range has an outcome.
 //!
-//! An audit is a job: one at a time, with its progress, and it can be stopped. `source` runs it, `table` explains its result
-//! row by row, `history` keeps the last results.
+//! An audit is a job: one runs at a time, its progress is shown, and it can be stopped. `source` runs the audit,
+//! `table` explains its result row by row, and `history` keeps the last results.
 
 mod history;
 mod source;
@@ -40,7 +40,7 @@ pub(crate) fn routes() -> Routes {
         .get("/proof/results/{id}/json", result_as_json)
 }
 
-/// An audit that has ended, in the list.
+/// A row in the list of the audits that have ended.
 struct EndedRow {
     id: u64,
     at: Moment,
@@ -99,7 +99,7 @@ struct Asked {
     id: u64,
 }
 
-/// The progress of a job; when it has ended, its result.
+/// Returns the progress of an audit, or redirects to its result when it has ended.
 async fn job(
     by: By<Viewer>,
     State(console): State<Console>,
@@ -121,7 +121,7 @@ struct Wanted {
     since: String,
     #[serde(default)]
     until: String,
-    /// A button for a range that is often wanted, in place of the fields.
+    /// Range of a button, such as `24h` or `all`, which replaces the fields `since` and `until`.
     #[serde(default)]
     quick: String,
 }
@@ -167,7 +167,7 @@ async fn start(
             Ok(finished) => Outcome::Unexplained(finished),
             Err(error) => Outcome::Failed(error),
         };
-        // The result is there before the job has ended.
+        // Keep the result before the job ends, because pages look for it as soon as no job is running.
         proof.keep(Ended { id, at: console.now(), by: by.user.name, range, outcome });
         drop(job);
     });
@@ -183,7 +183,7 @@ struct ResultPage {
     table: Option<Table>,
 }
 
-/// The sentence on top of a result.
+/// Title and summary of a result.
 struct Headline {
     state: &'static str,
     mark: &'static str,

@@ -9,7 +9,7 @@ use crate::routes::Routes;
 use crate::state::Console;
 use crate::{assets, connect, dead_letters, events, login, overview, proof, stop};
 
-/// The routes of all screens.
+/// Returns the routes of all screens, the assets, the login and the stop of jobs.
 pub(crate) fn routes() -> Routes {
     Routes::new()
         .and(assets::routes())
@@ -22,7 +22,7 @@ pub(crate) fn routes() -> Routes {
         .and(stop::routes())
 }
 
-/// The service that answers requests.
+/// Returns the router with all routes, the error pages and the guard.
 pub(crate) fn router(console: &Console) -> Router {
     routes()
         .into_router()

@@ -1,5 +1,5 @@
-//! Routes. The first argument of every handler is [`By`], whose type names the role that the handler requires: a handler
-//! without it does not compile.
+//! Routes and the roles that they require. The first argument of a handler must be [`By`], whose type parameter is the
+//! required role; only public routes accept other handlers.
 
 use std::marker::PhantomData;
 
@@ -13,7 +13,7 @@ use crate::access::{RequiredRole, Role, User, Visit, Visitor};
 use crate::failure::Failure;
 use crate::state::Console;
 
-/// The user who sent a request, who has at least the role `R`.
+/// The authenticated user of a request, who has at least the role `R`.
 #[derive(Debug)]
 pub(crate) struct By<R> {
     pub(crate) user: User,
@@ -38,7 +38,7 @@ impl<R: RequiredRole> FromRequestParts<Console> for By<R> {
     }
 }
 
-/// The arguments of a handler, the first of which is [`By`].
+/// The argument types of a handler that begins with [`By`], with the role that it requires.
 pub(crate) trait NamesRole {
     const ROLE: Role;
 }
@@ -57,23 +57,23 @@ names_role!(A, B);
 names_role!(A, B, C);
 names_role!(A, B, C, D);
 
-/// The method of a route.
+/// HTTP method of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     Get,
     Post,
 }
 
-/// One route, for the tests that ask every route as every role.
+/// A route, for the tests that request every route as every role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
-    /// `None` for routes that everyone may ask.
+    /// The minimum role; `None` for public routes.
     pub(crate) role: Option<Role>,
 }
 
-/// Routes and what they require.
+/// Routes with the role that each of them requires.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     router: Router<Console>,
@@ -85,7 +85,7 @@ impl Routes {
         Self::default()
     }
 
-    /// A page. It changes nothing.
+    /// Adds a GET route for a page. Its handler must not change anything.
     pub(crate) fn get<T, H>(self, path: &'static str, handler: H) -> Self
     where
         T: NamesRole + 'static,
@@ -94,7 +94,7 @@ impl Routes {
         self.add(Method::Get, path, Some(T::ROLE), handler)
     }
 
-    /// An action. The guard has checked the origin and the token of the form.
+    /// Adds a POST route for an action. The guard has already checked the origin and the form token.
     pub(crate) fn post<T, H>(self, path: &'static str, handler: H) -> Self
     where
         T: NamesRole + 'static,
@@ -103,12 +103,12 @@ impl Routes {
         self.add(Method::Post, path, Some(T::ROLE), handler)
     }
 
-    /// A page for people who are not logged in.
+    /// Adds a GET route that does not require a login.
     pub(crate) fn public_get<T: 'static, H: Handler<T, Console>>(self, path: &'static str, handler: H) -> Self {
         self.add(Method::Get, path, None, handler)
     }
 
-    /// The same for a form.
+    /// Adds a POST route that does not require a login. The guard has already checked the origin and the form token.
     pub(crate) fn public_post<T: 'static, H: Handler<T, Console>>(self, path: &'static str, handler: H) -> Self {
         self.add(Method::Post, path, None, handler)
     }
@@ -129,14 +129,14 @@ impl Routes {
         self
     }
 
-    /// Also the routes of another screen.
+    /// Adds the routes of another screen.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.table.extend(other.table);
         self.router = self.router.merge(other.router);
         self
     }
 
-    /// All routes, for the tests that request each of them as each role.
+    /// Returns all routes, for the tests that request each route as each role.
     #[cfg_attr(not(test), expect(dead_code, reason = "only tests read the table"))]
     pub(crate) fn table(&self) -> &[Route] {
         &self.table

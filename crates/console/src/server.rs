@@ -21,16 +21,16 @@ use crate::guard::Peer;
 use crate::router::router;
 use crate::state::Console;
 
-/// How long the headers of a request may take, and how long a connection may be idle.
+/// Timeout for the headers of a request, and for an idle connection.
 const HEAD: Duration = Duration::from_secs(30);
 /// The maximum size of the request headers.
 const BUFFER: usize = 32 * 1024;
-/// How many connections there are at most. If the oldest one is closed, its browser opens another.
+/// Maximum number of connections. At the limit, a new connection closes the oldest one, and its browser reconnects.
 const CONNECTIONS: usize = 200;
-/// How long open responses have to end after the stop. Streams end with it.
+/// Time that open responses have to end after the stop. Streams end at the stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// The console, bound to its address and not yet serving.
+/// The console with a bound listener, before it serves requests.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -39,13 +39,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// On this listener, whose address is that of the settings.
+    /// Creates the server on this listener, which must have the address of the settings.
     #[must_use]
     pub fn new(listener: TcpListener, console: &Console) -> Self {
         Self { listener, router: router(console), console: console.clone() }
     }
 
-    /// Serves until `stop`.
+    /// Serves requests until `stop` is cancelled.
     pub async fn serve(self, stop: CancellationToken) {
         for warning in self.console.settings().warnings() {
             tracing::warn!("{warning}");

@@ -1,4 +1,4 @@
-//! What handlers share.
+//! State that all handlers share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use crate::config::Settings;
 use crate::jobs::Jobs;
 use crate::{Connect, DeadLetters, Events, Overview, Proof};
 
-/// The state of each screen, and through it, how the screen reaches the pipeline.
+/// The state of each screen, with its access to the pipeline.
 #[derive(Debug)]
 pub struct Screens {
-    /// Is it healthy?
+    /// Health of the services, rates and backlogs.
     pub overview: Overview,
-    /// Where is an event?
+    /// Search for events, and the live tail.
     pub events: Events,
-    /// What failed?
+    /// List, replay and discard of dead letters.
     pub dead_letters: DeadLetters,
-    /// Is every event accounted for?
+    /// Audits that check that every event has an outcome.
     pub proof: Proof,
-    /// What is set up?
+    /// Checks, plan and changes of the set-up.
     pub connect: Connect,
 }
 
-/// The time: milliseconds since 1970.
+/// Function that returns the current time in milliseconds since 1970.
 pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// The console: settings, visitors and screens. A clone is another handle of the same console.
+/// The console: settings, visitors and screens. Clones share the state.
 #[derive(Clone)]
 pub struct Console(Arc<Inner>);
 
@@ -48,7 +48,7 @@ impl fmt::Debug for Console {
 }
 
 impl Console {
-    /// A console with these settings and screens.
+    /// Creates a console that uses the system clock and the log of the process.
     #[must_use]
     pub fn new(settings: Settings, screens: Screens) -> Self {
         Self::with(settings, screens, ActionLog::log(), Arc::new(service::unix_millis))
@@ -58,7 +58,7 @@ impl Console {
         Self(Arc::new(Inner { settings, log, clock, jobs: Jobs::default(), screens }))
     }
 
-    /// What the screens do without a visitor, until the stop.
+    /// Runs the background work of the screens until `stop` is cancelled.
     pub(crate) async fn follow(&self, stop: CancellationToken) {
         let clock = Arc::clone(&self.0.clock);
         let screens = &self.0.screens;
@@ -73,17 +73,17 @@ impl Console {
         &self.0.settings.visitors
     }
 
-    /// The audit log.
+    /// Returns the audit log.
     pub(crate) fn log(&self) -> &ActionLog {
         &self.0.log
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the current time in milliseconds since 1970.
     pub(crate) fn now(&self) -> i64 {
         (self.0.clock)()
     }
 
-    /// The job that reads much of Kafka.
+    /// Returns the long-running jobs, of which one runs at a time.
     pub(crate) fn jobs(&self) -> &Jobs {
         &self.0.jobs
     }

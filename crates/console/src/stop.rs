@@ -1,4 +1,4 @@
-//! Stops the job that runs.
+//! Route that stops the running job.
 
 use axum::extract::State;
 use axum::response::Redirect;
@@ -17,7 +17,8 @@ pub(crate) fn routes() -> Routes {
     Routes::new().post("/jobs/stop", stop)
 }
 
-/// Whether a user may stop a job: their own, every one that only reads, and as an operator every one.
+/// Returns whether a user may stop a job. A user may stop their own jobs and jobs that only read; an operator may stop
+/// every job.
 pub(crate) fn may_stop(running: &Running, user: &User) -> bool {
     let only_reads = match running.kind {
         JobKind::Audit | JobKind::Find | JobKind::DryRun => true,
@@ -29,7 +30,7 @@ pub(crate) fn may_stop(running: &Running, user: &User) -> bool {
 #[derive(Debug, Deserialize)]
 struct Stop {
     id: u64,
-    /// The page to go back to.
+    /// Path of the page to return to.
     #[serde(default)]
     back: String,
 }

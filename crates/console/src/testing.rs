@@ -1,4 +1,4 @@
-//! What the tests of several modules need.
+//! Helpers that the tests of several modules share.
 
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -38,21 +38,21 @@ struct Command {
     console: ConsoleArgs,
 }
 
-/// The settings of these options.
+/// Returns the settings for these command-line options.
 pub(crate) fn settings(given: &[&str]) -> Settings {
     let command = settings::Variables::none().apply(<Command as clap::CommandFactory>::command());
     let matches = command.get_matches_from([&["console"], given].concat());
     Command::from_arg_matches(&matches).unwrap().console.validate().unwrap()
 }
 
-/// The name under which the console of a test is reached.
+/// Header Host of the requests of a test.
 pub(crate) const HOST: &str = "localhost:8088";
-/// The secret of the proxy that authenticates the users of a test.
+/// Secret of the proxy that authenticates the users of a test.
 const SECRET: &str = "0123456789abcdef";
-/// The time of a test.
+/// Current time of a test: milliseconds since 1970.
 pub(crate) const NOW: i64 = 1_700_000_000_000;
 
-/// Answers nothing.
+/// Source without data for every screen: its methods never return, or return nothing or an error.
 #[derive(Debug)]
 pub(crate) struct Silent;
 
@@ -96,7 +96,7 @@ impl EventSource for Silent {
     }
 }
 
-/// The key of the organisation's own fields in a test.
+/// Tenant id of a test: the key under which an XDM event contains the organisation's own fields.
 pub(crate) static TENANT: LazyLock<TenantId> = LazyLock::new(|| "acme".parse().unwrap());
 
 impl AuditSource for Silent {
@@ -154,7 +154,7 @@ impl ConnectSource for Silent {
     }
 }
 
-/// Screens that reach nothing.
+/// Returns screens without data.
 pub(crate) fn screens() -> Screens {
     Screens {
         overview: Overview::new(Silent),
@@ -165,7 +165,7 @@ pub(crate) fn screens() -> Screens {
     }
 }
 
-/// A console for a test, whose users are named by a proxy.
+/// A console for a test. Unless the test gives other settings, a proxy authenticates its users.
 pub(crate) struct TestConsole {
     pub(crate) console: Console,
     router: Router,
@@ -173,7 +173,7 @@ pub(crate) struct TestConsole {
     pub(crate) log: Arc<Mutex<Vec<Entry>>>,
 }
 
-/// A response that was read.
+/// A response with its whole body.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -186,12 +186,12 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// The cookie of the session, as the browser sends it back.
+    /// Returns the session cookie in the form in which the browser sends it back.
     pub(crate) fn cookie(&self) -> String {
         self.header("set-cookie").split(';').next().unwrap().to_owned()
     }
 
-    /// The token of the forms of the page.
+    /// Returns the form token of the page.
     pub(crate) fn token(&self) -> String {
         let (_, after) = self.text.split_once("name=\"token\" value=\"").expect("the page has a form");
         after.split('"').next().unwrap().to_owned()
@@ -199,7 +199,7 @@ impl Answer {
 }
 
 impl TestConsole {
-    /// With these screens, and options in addition to those of a test.
+    /// Creates a console with these screens and additional options, whose users a proxy authenticates.
     pub(crate) fn new(screens: Screens, given: &[&str]) -> Self {
         let proxy = [
             "--console-auth=proxy",
@@ -217,7 +217,8 @@ impl TestConsole {
         Self { router: router(&console), console, log }
     }
 
-    /// With users of a file: one for each role, with the role's name and this password.
+    /// Creates a console with a users file. It has one user for each role, whose name is the role's name and whose
+    /// password is [`PASSWORD`].
     pub(crate) fn with_passwords(folder: &Folder) -> Self {
         let path = folder.path("users");
         for role in Role::ALL {
@@ -234,12 +235,12 @@ impl TestConsole {
         Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
     }
 
-    /// A page, as a user with this role sees it.
+    /// Requests a page as a user with this role.
     pub(crate) async fn get(&self, role: Role, path: &str) -> Answer {
         self.send(by(role, Request::get(path)).body(Body::empty()).unwrap()).await
     }
 
-    /// Sends a form as a browser would: with the cookie and the token of a page.
+    /// Sends a form as a browser would, with the session cookie and a valid form token.
     pub(crate) async fn post(&self, role: Role, path: &str, fields: &[(&str, &str)]) -> Answer {
         let page = self.send(by(role, Request::get("/assets/none")).body(Body::empty()).unwrap()).await;
         let cookie = page.cookie();
@@ -256,10 +257,10 @@ impl TestConsole {
     }
 }
 
-/// A password of a test.
+/// Password of all users in [`TestConsole::with_passwords`].
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
-/// What the proxy says about a user with this role.
+/// Returns the headers with which the proxy identifies a user with this role.
 fn identity(role: Role) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("x-console-secret", SECRET.parse().unwrap());
@@ -268,7 +269,7 @@ fn identity(role: Role) -> HeaderMap {
     headers
 }
 
-/// The headers of a request of a user with this role.
+/// Adds the header Host and the proxy's headers for a user with this role to a request.
 pub(crate) fn by(role: Role, request: axum::http::request::Builder) -> axum::http::request::Builder {
     let mut request = request.header(header::HOST, HOST);
     for (name, value) in &identity(role) {
@@ -281,7 +282,7 @@ pub(crate) fn by(role: Role, request: axum::http::request::Builder) -> axum::htt
 mod folder {
     use std::path::PathBuf;
 
-    /// A folder that is removed with its files.
+    /// A temporary folder that is removed with its files when it is dropped.
     pub(crate) struct Folder(PathBuf);
 
     impl Folder {

@@ -1,4 +1,4 @@
-//! The rules that hold for every route.
+//! Tests of the rules that apply to every route.
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -13,13 +13,13 @@ fn console() -> TestConsole {
     TestConsole::new(screens(), &["--console-allow-setup=true"])
 }
 
-/// A path with something in place of its parameters.
+/// Returns the path of a route with `0` in place of its parameters.
 fn concrete(path: &str) -> String {
     path.split('/').map(|part| if part.starts_with('{') { "0" } else { part }).collect::<Vec<_>>().join("/")
 }
 
 #[tokio::test]
-async fn every_route_refuses_every_role_below_its_own_and_no_other() {
+async fn every_route_refuses_exactly_the_roles_below_the_one_it_requires() {
     let console = console();
     let routes = routes();
     assert!(routes.table().len() > 8, "the routes of all screens");
@@ -38,7 +38,7 @@ async fn every_route_refuses_every_role_below_its_own_and_no_other() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_public_routes_answers_somebody_unknown() {
+async fn an_unknown_visitor_is_redirected_to_login_or_refused_on_every_route_with_a_role() {
     let (folder, proxied) = (Folder::new("unknown"), console());
     let console = TestConsole::with_passwords(&folder);
     for route in routes().table().iter().filter(|route| route.role.is_some()) {
@@ -57,7 +57,7 @@ async fn nothing_but_the_public_routes_answers_somebody_unknown() {
 }
 
 #[tokio::test]
-async fn every_response_forbids_scripts_frames_and_copies() {
+async fn every_response_has_csp_nosniff_no_referrer_and_no_store() {
     let console = console();
     let unknown_host = Request::get("/").header("host", "evil.example").body(Body::empty()).unwrap();
     let answers = [
@@ -79,7 +79,7 @@ async fn every_response_forbids_scripts_frames_and_copies() {
 }
 
 #[tokio::test]
-async fn no_page_contains_what_its_policy_would_block() {
+async fn no_page_contains_a_script_or_style_that_the_csp_blocks() {
     let console = console();
     for route in routes().table().iter().filter(|route| route.method == Method::Get && !route.path.contains('{')) {
         let text = console.get(Role::Operator, route.path).await.text.to_lowercase();
@@ -93,7 +93,7 @@ async fn no_page_contains_what_its_policy_would_block() {
 }
 
 #[tokio::test]
-async fn another_name_for_the_console_is_refused() {
+async fn a_request_with_an_unlisted_or_missing_host_gets_421() {
     let console = console();
     for host in ["evil.example", "evil.example:8088", "localhost", "localhost:80", "127.0.0.1.evil.example:8088"] {
         let request = Request::get("/").header("host", host).body(Body::empty()).unwrap();
@@ -104,7 +104,7 @@ async fn another_name_for_the_console_is_refused() {
 }
 
 #[tokio::test]
-async fn a_change_needs_the_origin_the_session_and_the_token_of_a_page() {
+async fn a_post_with_another_origin_or_a_wrong_csrf_token_is_refused() {
     let console = console();
     assert_eq!(console.post(Role::Viewer, "/logout", &[]).await.status, StatusCode::SEE_OTHER);
     let send = |origin: &'static str, cookie: String, token: String| {
@@ -124,7 +124,7 @@ async fn a_change_needs_the_origin_the_session_and_the_token_of_a_page() {
 }
 
 #[tokio::test]
-async fn a_huge_form_is_refused() {
+async fn a_form_over_the_size_limit_gets_413() {
     let console = console();
     let request = by(Role::Operator, Request::post("/logout")).header("origin", "http://localhost:8088");
     let answer = console.send(request.body("x".repeat(1 << 20).into()).unwrap()).await;
@@ -133,7 +133,7 @@ async fn a_huge_form_is_refused() {
 }
 
 #[tokio::test]
-async fn somebody_logs_in_works_and_logs_out() {
+async fn a_user_logs_in_with_a_new_session_id_and_logs_out() {
     let folder = Folder::new("login");
     let console = TestConsole::with_passwords(&folder);
     let page =
@@ -166,7 +166,7 @@ async fn somebody_logs_in_works_and_logs_out() {
 }
 
 #[tokio::test]
-async fn without_a_login_everyone_on_this_machine_is_the_operator() {
+async fn with_authentication_none_every_visitor_is_an_operator() {
     let console = TestConsole::with(screens(), settings(&[]));
     let answer = console.send(Request::get("/").header("host", HOST).body(Body::empty()).unwrap()).await;
     assert!(answer.status == StatusCode::OK && answer.text.contains("operator"), "{answer:?}");
@@ -175,7 +175,7 @@ async fn without_a_login_everyone_on_this_machine_is_the_operator() {
 }
 
 #[tokio::test]
-async fn assets_have_their_type_and_a_name_that_changes_with_their_content() {
+async fn assets_have_a_content_type_and_are_served_only_under_their_hashed_name() {
     let console = console();
     let page = console.get(Role::Viewer, "/").await.text;
     for (ending, content_type) in [(".css", "text/css; charset=utf-8"), (".js", "text/javascript; charset=utf-8")] {

@@ -9,32 +9,32 @@ use secrecy::{ExposeSecret, SecretString};
 use super::role::Role;
 use super::user::User;
 
-/// The header in which the proxy repeats the shared secret.
+/// Header in which the proxy sends the shared secret.
 pub(crate) const SECRET_HEADER: &str = "x-console-secret";
-/// The group that stands for every user.
+/// Group name that stands for every user.
 const EVERYONE: &str = "*";
 
-/// How a proxy is recognised, and what it says.
+/// Conditions under which a proxy is trusted, and the headers that it sets.
 #[derive(Debug, Clone)]
 pub(crate) struct ProxySettings {
-    /// What it sends in [`SECRET_HEADER`].
+    /// Secret that the proxy sends in [`SECRET_HEADER`].
     pub(crate) secret: Option<SecretString>,
-    /// Its addresses. A proxy without the secret must have one of them.
+    /// IP addresses of the proxy. Without a secret, a request must come from one of them.
     pub(crate) peers: Vec<IpAddr>,
     pub(crate) user_header: HeaderName,
-    /// Groups, separated by commas.
+    /// Header with the groups of the user, separated by commas.
     pub(crate) groups_header: HeaderName,
-    /// The roles of groups.
+    /// Group names and the role of each group.
     pub(crate) roles: Vec<(String, Role)>,
 }
 
-/// What the headers of a request say.
+/// User of a request according to its headers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Proxied {
     User(User),
-    /// None of the user's groups has a role.
+    /// Name of a user none of whose groups has a role.
     NoRole(String),
-    /// The request does not come from the proxy, or names no user.
+    /// The request does not come from the proxy or has no valid user name.
     NotFromProxy,
 }
 
@@ -66,7 +66,8 @@ impl ProxySettings {
     }
 }
 
-/// The value of a header that occurs once: a second one may be the client's own.
+/// Returns the value of a header that occurs exactly once. If a header occurs twice, the client may have sent one of
+/// the values.
 fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_role_is_the_highest_of_the_groups_of_the_user() {
+    fn a_user_gets_the_highest_role_of_their_groups() {
         let peer = Some("::ffff:10.0.0.1".parse().unwrap());
         let of = |groups: &str| {
             settings(None).user(&headers(&[("x-forwarded-user", "jo"), ("x-forwarded-groups", groups)]), peer)
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_proxy_is_believed() {
+    fn user_headers_need_the_proxy_secret_or_if_none_is_set_a_listed_address() {
         let good = [("x-forwarded-user", "jo"), ("x-forwarded-groups", "staff")];
         let listed: Option<IpAddr> = Some("10.0.0.1".parse().unwrap());
         let other: Option<IpAddr> = Some("10.0.0.2".parse().unwrap());
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_occurs_twice_or_names_no_one_is_not_believed() {
+    fn a_repeated_or_invalid_user_header_is_ignored() {
         let peer = Some("10.0.0.1".parse().unwrap());
         let twice = [("x-forwarded-user", "jo"), ("x-forwarded-user", "mo"), ("x-forwarded-groups", "staff")];
         assert_eq!(settings(None).user(&headers(&twice), peer), Proxied::NotFromProxy);

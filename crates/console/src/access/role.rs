@@ -1,24 +1,24 @@
-//! The roles, and what a handler requires of its caller.
+//! Roles of users, and the types with which handlers require them.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a user may do. Each role may do what the roles before it may do.
+/// Role of a user. Each role has all permissions of the roles before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Sees everything, with the values of events masked.
+    /// May see every screen, with the values of events masked.
     Viewer,
-    /// May also reveal the values of one event, which is logged.
+    /// May also reveal the values of an event or a dead letter, which is logged.
     Investigator,
     /// May also replay and discard dead letters, send test events, and change the set-up.
     Operator,
 }
 
 impl Role {
-    /// All roles, from the one that may do least.
+    /// All roles, the one with the fewest permissions first.
     pub const ALL: [Self; 3] = [Self::Viewer, Self::Investigator, Self::Operator];
 
-    /// The name in files, options and pages.
+    /// Returns the name of the role in the users file, options and pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl FromStr for Role {
     }
 }
 
-/// A role as a type, so that the signature of a handler names the role that it requires.
+/// A role as a type, so that the signature of a handler contains the role that it requires.
 pub(crate) trait RequiredRole: Send + Sync + 'static {
     const ROLE: Role;
 }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_role_may_do_what_the_roles_before_it_may_do() {
+    fn roles_are_ordered_by_permission_and_parse_from_their_names() {
         assert!(Role::Viewer < Role::Investigator && Role::Investigator < Role::Operator);
         for role in Role::ALL {
             assert_eq!(role.as_str().parse(), Ok(role));

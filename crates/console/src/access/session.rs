@@ -1,15 +1,15 @@
-//! Sessions: a random cookie, and for people who logged in, who they are.
+//! Sessions: random cookies, and the names of the users who logged in.
 
 use std::collections::HashMap;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::{digest, hmac};
 
-/// How long a session lasts without a request, in milliseconds.
+/// Time after which a session without requests expires, in milliseconds.
 const IDLE: i64 = 8 * 60 * 60 * 1000;
-/// How long a session lasts at most.
+/// Maximum lifetime of a session, in milliseconds.
 const LONGEST: i64 = 24 * 60 * 60 * 1000;
-/// How many people can be logged in. The session that was idle for longest makes room.
+/// Maximum number of logged-in sessions. At the limit, a login ends the session that was idle longest.
 const MOST: usize = 1000;
 
 /// The value of the session cookie.
@@ -23,12 +23,11 @@ impl std::fmt::Debug for SessionId {
 }
 
 impl SessionId {
-    /// A new one.
     pub(crate) fn random() -> Self {
         Self(hex(&random::<32>()))
     }
 
-    /// The one of a cookie, if it has the right form.
+    /// Returns the session id of a cookie value; `None` unless it is 64 lower-case hexadecimal digits.
     pub(crate) fn of_cookie(text: &str) -> Option<Self> {
         let is_hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         is_hex.then(|| Self(text.to_owned()))
@@ -38,17 +37,17 @@ impl SessionId {
         &self.0
     }
 
-    /// What the server keeps: someone who reads its memory gets no cookie.
+    /// Returns the hash under which the server keeps the session. The cookie cannot be computed from the hash.
     fn hash(&self) -> [u8; 32] {
         let hash = digest::digest(&digest::SHA256, self.0.as_bytes());
         hash.as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 }
 
-/// Random bytes of the operating system.
+/// Returns random bytes from the operating system.
 ///
 /// # Panics
-/// If the operating system has none, which is not expected after it has started.
+/// If the operating system provides no random bytes, which is not expected once it has started.
 pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("the operating system has random bytes");
@@ -59,7 +58,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The key of form tokens; another one after each start.
+/// The key that signs form tokens. It is generated at each start.
 #[derive(Debug)]
 pub(super) struct FormKey(hmac::Key);
 
@@ -72,7 +71,7 @@ impl FormKey {
         format!("{} {}", session.0, user.unwrap_or_default())
     }
 
-    /// The token of all forms of this user in this session. Another site can neither read nor compute it.
+    /// Returns the token for all forms of this user in this session. Another site can neither read nor compute it.
     pub(super) fn token(&self, session: &SessionId, user: Option<&str>) -> String {
         hex(hmac::sign(&self.0, Self::text(session, user).as_bytes()).as_ref())
     }
@@ -92,12 +91,12 @@ struct LoggedIn {
     last: i64,
 }
 
-/// The people who logged in.
+/// Sessions of the users who logged in, by the hash of the session id.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(HashMap<[u8; 32], LoggedIn>);
 
 impl Sessions {
-    /// Somebody logged in; times are in milliseconds since 1970.
+    /// Starts a session for a user who logged in. `now` is in milliseconds since 1970.
     pub(super) fn begin(&mut self, id: &SessionId, name: &str, now: i64) {
         self.0.retain(|_, session| is_alive(session, now));
         if self.0.len() >= MOST
@@ -108,7 +107,7 @@ impl Sessions {
         self.0.insert(id.hash(), LoggedIn { name: name.to_owned(), since: now, last: now });
     }
 
-    /// The name of who logged in with this session, if it has not expired.
+    /// Returns the name of the user who logged in with this session, unless it has expired, and restarts its idle time.
     pub(super) fn name(&mut self, id: &SessionId, now: i64) -> Option<String> {
         let session = self.0.get_mut(&id.hash()).filter(|session| is_alive(session, now))?;
         session.last = now;
@@ -129,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_ends_after_idle_time_after_a_day_and_at_logout() {
+    fn a_session_ends_after_8_idle_hours_after_24_hours_or_at_logout() {
         let (mut sessions, id) = (Sessions::default(), SessionId::random());
         sessions.begin(&id, "jo", 0);
         assert_eq!(sessions.name(&id, IDLE - 1).as_deref(), Some("jo"));
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_limited_number_of_people_are_logged_in() {
+    fn a_login_over_the_limit_ends_the_session_that_was_idle_longest() {
         let mut sessions = Sessions::default();
         let ids: Vec<SessionId> = (0..=MOST).map(|_| SessionId::random()).collect();
         for (at, id) in (0..).zip(&ids) {
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_belongs_to_one_session_and_one_user() {
+    fn a_form_token_is_valid_only_for_its_session_user_and_key() {
         let (key, id) = (FormKey::random(), SessionId::random());
         let token = key.token(&id, Some("jo"));
         assert!(key.is_token(&id, Some("jo"), &token));
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_of_another_form_is_no_session() {
+    fn a_cookie_that_is_not_64_lowercase_hex_digits_is_ignored() {
         assert!(SessionId::of_cookie(SessionId::random().as_str()).is_some());
         for text in ["", "abc", &"g".repeat(64), &"A".repeat(64), &"a".repeat(65)] {
             assert!(SessionId::of_cookie(text).is_none(), "{text}");

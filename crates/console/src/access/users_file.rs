@@ -15,27 +15,27 @@ use super::role::Role;
 use super::session::{hex, random};
 use super::user::User;
 
-/// The shortest password, in characters.
+/// Minimum length of a password, in characters.
 const SHORTEST_PASSWORD: usize = 12;
-/// The longest password, in bytes.
+/// Maximum length of a password, in bytes.
 const LONGEST_PASSWORD: usize = 1024;
 
-/// Why the users file cannot be used or written.
+/// Error of reading or writing the users file.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A line does not have the right form. It is not shown.
+    /// The line with this number is invalid. Its content is not shown, because it may contain a hash.
     #[error("line {0} of the users file is not NAME:ROLE:HASH; add users with `customerio-aep console users add`")]
     Line(usize),
-    /// Two lines have the same name.
+    /// The line with this number repeats a user name.
     #[error("line {0} of the users file names a user a second time")]
     Twice(usize),
-    /// There is no user.
+    /// The file contains no user.
     #[error("the users file names no user; add one with `customerio-aep console users add`")]
     Empty,
-    /// The name cannot be one.
+    /// The user name is invalid.
     #[error("a name consists of letters, digits and . _ - @ +, and has at most 100 characters")]
     Name,
     /// The password is too short or too long.
@@ -52,7 +52,7 @@ struct Entry {
     hash: String,
 }
 
-/// The users of a file, which is read again when it has changed.
+/// The users of a file. The file is read again when its modification time has changed.
 #[derive(Debug)]
 pub(crate) struct UsersFile {
     path: PathBuf,
@@ -61,10 +61,10 @@ pub(crate) struct UsersFile {
 }
 
 impl UsersFile {
-    /// Reads the file.
+    /// Reads the users file, which must contain at least one user.
     ///
     /// # Errors
-    /// [`UsersError`].
+    /// [`UsersError`] if the file cannot be read, is invalid or has no user.
     pub(crate) fn open(path: &Path) -> Result<Self, UsersError> {
         let changed = changed(path);
         let users = parse(&settings::read_text(path)?)?;
@@ -74,7 +74,7 @@ impl UsersFile {
         Ok(Self { path: path.to_owned(), users, changed })
     }
 
-    /// Reads the file again if it has changed. If it cannot be used, the users stay as they are.
+    /// Reads the file again if it has changed. If the file is invalid, the previous users stay valid.
     pub(super) fn refresh(&mut self) {
         let now = changed(&self.path);
         if now == self.changed {
@@ -94,7 +94,8 @@ impl UsersFile {
         Some(User { name: name.to_owned(), role: entry.role })
     }
 
-    /// What a password is compared with: the hash of the user, or one that takes the same time and matches nothing.
+    /// Returns the hash to compare a password with. For an unknown user it is a hash that matches no password, so that
+    /// the comparison takes the same time.
     pub(super) fn hash(&self, name: &str) -> Hash {
         match self.users.get(name) {
             Some(entry) => Hash { text: entry.hash.clone(), is_known: true },
@@ -107,11 +108,11 @@ fn changed(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|data| data.modified()).ok()
 }
 
-/// The hash of a random password.
+/// Hash of a random password, used for unknown users.
 static OF_NO_ONE: LazyLock<String> =
     LazyLock::new(|| hash(&hex(&random::<16>()).into()).expect("a password of 32 characters"));
 
-/// A hash to compare a password with.
+/// A hash to compare a password with, and whether it is the hash of a known user.
 #[derive(Debug)]
 pub(super) struct Hash {
     text: String,
@@ -119,7 +120,7 @@ pub(super) struct Hash {
 }
 
 impl Hash {
-    /// Whether it is the hash of this password. It takes some 50 ms and 19 MiB.
+    /// Returns whether this is the hash of the password. The computation takes about 50 ms and 19 MiB.
     pub(super) fn is_of(&self, password: &SecretString) -> bool {
         let password = password.expose_secret().as_bytes();
         let is_equal = password.len() <= LONGEST_PASSWORD
@@ -157,22 +158,22 @@ fn parse(text: &str) -> Result<BTreeMap<String, Entry>, UsersError> {
     Ok(users)
 }
 
-/// A user to add.
+/// A user to add to the users file, or to change.
 #[derive(Debug)]
 pub struct NewUser {
-    /// The name.
+    /// Name of the user.
     pub name: String,
-    /// The role.
+    /// Role of the user.
     pub role: Role,
-    /// The password.
+    /// Password in plain text, of which only a hash is written to the file.
     pub password: SecretString,
 }
 
-/// Adds a user to the file, which is created if it does not exist, or gives a user another role and password. Returns
-/// whether the user is new.
+/// Adds a user to the file, or changes the role and password of an existing user. Creates the file if it does not
+/// exist. Returns whether the user is new.
 ///
 /// # Errors
-/// [`UsersError`].
+/// [`UsersError`] if the name, the password or the file is invalid, or the file cannot be read or written.
 pub fn add_user(path: &Path, new: &NewUser) -> Result<bool, UsersError> {
     if !User::is_name(&new.name) {
         return Err(UsersError::Name);
@@ -184,7 +185,7 @@ pub fn add_user(path: &Path, new: &NewUser) -> Result<bool, UsersError> {
     Ok(is_new)
 }
 
-/// Writes next to the file and renames, so that a console that reads it never sees a part of it.
+/// Writes a new file next to the users file and renames it, so that a console never reads a partly written file.
 fn write(path: &Path, users: &BTreeMap<String, Entry>) -> Result<(), UsersError> {
     let mut text =
         "# The users of the console: NAME:ROLE:HASH. `customerio-aep console users add` writes them.\n".to_owned();
@@ -205,19 +206,20 @@ fn write(path: &Path, users: &BTreeMap<String, Entry>) -> Result<(), UsersError>
     Ok(())
 }
 
-/// The user that a trial makes for itself.
+/// The user that [`first_user`] created.
 #[derive(Debug)]
 pub struct FirstUser {
-    /// The name.
+    /// Name of the user.
     pub name: String,
-    /// The password, which is stored nowhere.
+    /// Password in plain text, which is not stored anywhere.
     pub password: SecretString,
 }
 
-/// Makes an operator with a random password if the file does not exist: for a trial, which prints the password once.
+/// Creates the users file with an operator who has a random password, unless the file exists. The caller prints the
+/// password once. This is for trials.
 ///
 /// # Errors
-/// [`UsersError`].
+/// [`UsersError`] if the file cannot be written.
 pub fn first_user(path: &Path) -> Result<Option<FirstUser>, UsersError> {
     if path.exists() {
         return Ok(None);
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_added_user_has_a_role_and_a_password_and_can_be_changed() {
+    fn adding_a_user_again_replaces_the_role_and_the_password() {
         let folder = Folder::new("users");
         let path = folder.path("users");
         assert!(matches!(UsersFile::open(&path), Err(UsersError::File(_))));
@@ -257,7 +259,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn only_the_owner_can_read_the_file() {
+    fn the_users_file_is_readable_only_by_its_owner() {
         let folder = Folder::new("users-mode");
         let path = folder.path("users");
         add_user(&path, &new("jo", Role::Viewer, "correct horse")).unwrap();
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weak_password_and_a_bad_name_are_refused() {
+    fn a_password_of_wrong_length_or_an_invalid_name_is_refused() {
         let folder = Folder::new("users-bad");
         let path = folder.path("users");
         for password in ["short", &"x".repeat(1025)] {
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_used_is_named_by_its_number_and_not_shown() {
+    fn an_invalid_line_is_reported_by_number_without_its_content() {
         let good = format!("jo:viewer:{}", *OF_NO_ONE);
         assert_eq!(parse(&format!("# a comment\n\n{good}\n")).unwrap().len(), 1);
         for (bad, number) in [("jo:viewer:topsecret", 1), ("\njo:admin:$argon2id$", 2), ("topsecret", 1)] {
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
+    fn a_changed_users_file_is_reloaded_unless_it_is_invalid() {
         let folder = Folder::new("users-again");
         let path = folder.path("users");
         add_user(&path, &new("jo", Role::Viewer, "correct horse")).unwrap();
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_makes_its_first_user_once() {
+    fn the_first_user_is_created_only_if_the_users_file_does_not_exist() {
         let folder = Folder::new("users-first");
         let path = folder.path("users");
         let first = first_user(&path).unwrap().unwrap();

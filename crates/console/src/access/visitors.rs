@@ -1,4 +1,4 @@
-//! Recognises the visitor of a request.
+//! Finds the user who sent a request.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -14,61 +14,61 @@ use super::session::{FormKey, SessionId, Sessions};
 use super::user::User;
 use super::users_file::UsersFile;
 
-/// How long the answer to a wrong password takes in addition. Attempts wait for each other.
+/// Additional time before the response to a wrong password. Other logins wait during this time.
 const AFTER_A_WRONG_PASSWORD: Duration = Duration::from_secs(1);
-/// How many log-ins wait for each other; others are refused.
+/// Maximum number of logins that wait for or run a password check; more are refused.
 const WAITING: usize = 10;
 
-/// How visitors are recognised.
+/// Method of authentication.
 #[derive(Debug)]
 enum Method {
-    /// Everyone is the same user: only for loopback addresses.
+    /// Every visitor is the same user. This is only for loopback addresses.
     Everyone,
-    /// By a session that began with a password.
+    /// A session that began with a password.
     Sessions { users: Mutex<UsersFile>, sessions: Mutex<Sessions> },
-    /// By the headers of a proxy.
+    /// Headers of an authenticating proxy.
     Proxy(ProxySettings),
 }
 
-/// Recognises visitors.
+/// Authenticates requests with one [`Method`].
 #[derive(Debug)]
 pub(crate) struct Visitors {
     method: Method,
     key: FormKey,
-    /// One password is checked at a time, which limits memory and the rate of attempts.
+    /// Allows one password check at a time, which limits memory and the rate of attempts.
     checking: Semaphore,
     waiting: Semaphore,
 }
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Visitor {
     User(User),
-    /// Somebody who has to log in.
+    /// A visitor without a session, who has to log in.
     Unknown,
-    /// Somebody whom the proxy knows, and whose groups have no role.
+    /// Name of a user whom the proxy authenticated but whose groups have no role.
     NoRole(String),
-    /// A request that did not come through the proxy.
+    /// The request did not come through the proxy.
     NotFromProxy,
 }
 
-/// A request that was admitted, as handlers see it.
+/// Session and sender of a request that the guard accepted, for the handlers.
 #[derive(Debug, Clone)]
 pub(crate) struct Visit {
     pub(crate) session: SessionId,
     pub(crate) visitor: Visitor,
-    /// The token of the page's forms.
+    /// Token for the forms of the page.
     pub(crate) token: String,
 }
 
-/// Why a log-in failed.
+/// Reason of a failed login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoginError {
     /// The name or the password is wrong.
     Wrong,
-    /// Too many log-ins wait.
+    /// Too many other logins are waiting.
     Busy,
-    /// This console has no passwords.
+    /// The console does not authenticate with passwords.
     NotUsed,
 }
 
@@ -77,7 +77,7 @@ impl Visitors {
         Self { method, key: FormKey::random(), checking: Semaphore::new(1), waiting: Semaphore::new(WAITING) }
     }
 
-    /// Everyone who reaches the console is its operator.
+    /// Makes every visitor an operator without a login.
     pub(crate) fn everyone() -> Self {
         Self::new(Method::Everyone)
     }
@@ -90,12 +90,12 @@ impl Visitors {
         Self::new(Method::Proxy(settings))
     }
 
-    /// Whether people log in, and can log out.
+    /// Returns whether users log in with a password and can log out.
     pub(crate) fn has_login(&self) -> bool {
         matches!(self.method, Method::Sessions { .. })
     }
 
-    /// The visit that a request is part of.
+    /// Returns the session and the sender of a request.
     pub(crate) fn visit(&self, session: SessionId, headers: &HeaderMap, peer: Option<IpAddr>, now: i64) -> Visit {
         let visitor = match &self.method {
             Method::Everyone => Visitor::User(User { name: "local".to_owned(), role: Role::Operator }),
@@ -118,15 +118,15 @@ impl Visitors {
         Visit { session, visitor, token }
     }
 
-    /// Whether a form was made for this visit.
+    /// Returns whether a form token was issued for the session and user of this visit.
     pub(crate) fn is_token(&self, visit: &Visit, token: &str) -> bool {
         self.key.is_token(&visit.session, name(&visit.visitor), token)
     }
 
-    /// Checks a password. The session of the user is a new one, so that no one can have chosen its id.
+    /// Checks a password and starts a session. The session id is new, so that an attacker cannot have chosen it.
     ///
     /// # Errors
-    /// [`LoginError`].
+    /// [`LoginError`] if the login is refused.
     pub(crate) async fn log_in(&self, name: &str, password: SecretString, now: i64) -> Result<SessionId, LoginError> {
         let Method::Sessions { users, sessions } = &self.method else { return Err(LoginError::NotUsed) };
         let _waiting = self.waiting.try_acquire().map_err(|_| LoginError::Busy)?;

@@ -1,4 +1,4 @@
-//! Serves the files.
+//! Route of the assets.
 
 use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};

@@ -1,4 +1,4 @@
-//! Changes of the set-up: for operators, if the configuration allows it.
+//! Changes of the set-up, for operators and only with `CONSOLE_ALLOW_SETUP`.
 
 use std::sync::PoisonError;
 
@@ -22,13 +22,13 @@ use crate::routes::{By, Routes};
 use crate::screen::Screen;
 use crate::state::Console;
 
-/// The most lines of progress that are kept.
+/// Maximum number of progress lines that are kept.
 const LINES: usize = 200;
 
-/// The last change of the set-up.
+/// Progress and result of the last change of the set-up.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Progress {
-    /// Who began it, and when: milliseconds since 1970.
+    /// User who started the change, and the start time in milliseconds since 1970.
     begun: Option<(String, i64)>,
     lines: Vec<String>,
     result: Option<Result<Changed, String>>,
@@ -55,7 +55,7 @@ fn allowed(console: &Console) -> Result<(), Failure> {
 
 #[derive(Debug, Deserialize)]
 struct Apply {
-    /// The name of the production sandbox, as the person typed it.
+    /// Name of the production sandbox, which the user types to confirm the change.
     #[serde(default)]
     sandbox: String,
 }
@@ -91,7 +91,7 @@ async fn apply(
         let applying = connect.source.apply(&seen.file, confirmed, &mut report);
         let result = tokio::select! {
             result = applying => result,
-            // A run can end after any request, and another one goes on from there.
+            // It is safe to stop after any request, because the next run continues from there.
             () = job.stopped().cancelled_owned() => Err("it was stopped; apply it again to go on".to_owned()),
         };
         connect.progress().result = Some(result);
@@ -100,7 +100,7 @@ async fn apply(
     Ok(Redirect::to("/connect/progress"))
 }
 
-/// The last change, as the page shows it.
+/// The last change in the form that the template needs.
 struct ProgressView {
     is_running: bool,
     by: String,
@@ -150,7 +150,7 @@ async fn live(_: By<Viewer>, State(console): State<Console>) -> Result<Html<Stri
 struct Switch {
     source: String,
     to: SwitchTo,
-    /// For a pause: the name of the source, typed.
+    /// Name of the source, which the user types to confirm a pause.
     #[serde(default)]
     confirm: String,
 }
@@ -213,12 +213,12 @@ struct TestPage {
     event_id: String,
     body: String,
     endpoint: String,
-    /// The sandbox, if its name has to be typed.
+    /// The production sandbox whose name the user has to type; `None` if the sandbox is not for production.
     production: Option<String>,
     countdown: Option<i64>,
 }
 
-/// Shows the body before it is sent.
+/// Shows the body of a test event before it is sent.
 async fn test(
     by: By<Operator>,
     State(console): State<Console>,

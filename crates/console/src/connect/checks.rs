@@ -1,4 +1,4 @@
-//! The checks, which fill up a list: each part answers in its own time.
+//! Checks of the set-up. The parts run at the same time, and each result is shown as soon as its part has ended.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,20 +9,20 @@ use super::source::{ConnectSource, Part};
 
 #[derive(Debug, Clone, Default)]
 struct State {
-    /// When the checks began: milliseconds since 1970.
+    /// Start time of the checks: milliseconds since 1970.
     begun: Option<i64>,
     answers: BTreeMap<Part, Vec<Line>>,
 }
 
-/// The last run of the checks.
+/// Results of the last run of the checks. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Checks(Arc<Mutex<State>>);
 
-/// What is known of a run.
+/// Results of a run so far.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) begun: Option<i64>,
-    /// A part without an answer is still asked.
+    /// Findings of each part; `None` while the part is running.
     pub(super) parts: Vec<(Part, Option<Vec<Line>>)>,
 }
 
@@ -35,7 +35,7 @@ impl Found {
         self.parts.iter().filter_map(|(_, lines)| lines.as_ref()).flatten()
     }
 
-    /// The number of findings that somebody has to do something about.
+    /// Returns the number of findings that need a person.
     pub(super) fn findings(&self) -> usize {
         self.lines().filter(|line| line.level >= Level::Unanswered).count()
     }
@@ -52,7 +52,7 @@ impl Checks {
         Found { begun: state.begun, parts: parts.into() }
     }
 
-    /// Asks everything again, unless it is being asked.
+    /// Starts all checks, unless they are still running.
     pub(super) fn begin(&self, source: &Arc<dyn ConnectSource>, now: i64) {
         if self.found().is_running() {
             return;
@@ -61,7 +61,7 @@ impl Checks {
         for part in Part::ALL {
             let (checks, source) = (self.clone(), Arc::clone(source));
             let answer = tokio::spawn(async move { source.check(part).await });
-            // A check that fails by a defect is an answer too.
+            // If a check panics, its part gets a finding, so that the run ends.
             tokio::spawn(async move {
                 let lines = answer.await.unwrap_or_else(|_| vec![defect(part)]);
                 checks.state().answers.insert(part, lines);

@@ -1,4 +1,4 @@
-//! How the screen looks at the set-up and changes it. Credentials and options are those of the process.
+//! Access of the screen Connect to the set-up. Credentials and options are those of the process.
 
 use std::pin::Pin;
 
@@ -8,19 +8,19 @@ use setup::plan::Plan;
 use setup::plan_file::PlanFile;
 use setup::refusal::Refusal;
 
-/// A future of this trait.
+/// Boxed future of the methods of [`ConnectSource`].
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A part of the checks, by the account that it is about.
+/// A group of checks for one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The options of the services.
     Configuration,
-    /// The brokers and the topics.
+    /// The Kafka brokers and topics.
     Kafka,
     /// Experience Platform and IMS.
     Platform,
-    /// Customer.io, and the gateway as Customer.io reaches it.
+    /// Customer.io, and the public address of the gateway to which Customer.io sends webhooks.
     CustomerIo,
 }
 
@@ -38,69 +38,70 @@ impl Part {
     }
 }
 
-/// A plan as a person sees it, and what else the look at the services found.
+/// A plan that a user viewed, and the observed state of the sandbox and the webhooks.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// The plan.
+    /// Plan with the objects to create, change and keep.
     pub plan: Plan,
-    /// Why it cannot be applied as it is.
+    /// Reasons for which the plan cannot be applied as it is.
     pub refusals: Vec<Refusal>,
-    /// The plan in the form in which two are compared.
+    /// Form of the plan that is compared with a later plan.
     pub file: PlanFile,
-    /// The sandbox, if Platform is configured.
+    /// Name of the sandbox, if Platform is configured.
     pub sandbox: Option<String>,
-    /// Until then, Platform loses events.
+    /// Time until which Platform loses events.
     pub not_before: Option<Timestamp>,
-    /// The webhook of each source.
+    /// State of the webhook of each source.
     pub webhooks: Vec<SeenWebhook>,
 }
 
-/// The webhook of a source.
+/// State of the webhook of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenWebhook {
-    /// The source.
+    /// Name of the source.
     pub source: String,
-    /// The address that it calls, without a query.
+    /// Address to which the webhook sends events, without the query.
     pub endpoint: String,
-    /// Whether it sends events; `None` if there is no webhook of ours.
+    /// Whether the webhook is enabled; `None` if the set-up has not created a webhook.
     pub is_enabled: Option<bool>,
-    /// For each channel, the number of its events that are subscribed to, and of all.
+    /// For each channel: its name, the number of its events that the webhook sends, and the number of all its events.
     pub channels: Vec<(String, usize, usize)>,
-    /// Whether every open and click is reported.
+    /// Whether Customer.io reports every open and click of a message, and not only the first.
     pub is_full_resolution: Option<bool>,
-    /// Whether message bodies are reported.
+    /// Whether the events of the webhook contain message bodies.
     pub has_content: Option<bool>,
 }
 
-/// What a change of the set-up led to.
+/// Result of a change of the set-up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Objects that were created or changed.
+    /// Objects that were created or changed, each with a sign for the change.
     pub changed: Vec<String>,
-    /// What is waited for, and who can do something about it.
+    /// Pending steps: who can do something about it, and what the set-up waits for.
     pub waiting: Vec<(String, String)>,
-    /// What failed.
+    /// Objects whose change failed, each with the error.
     pub failures: Vec<String>,
 }
 
 /// A test event to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestEvent {
-    /// The source.
+    /// Name of the source.
     pub source: String,
-    /// The body.
+    /// Body of the webhook: JSON.
     pub body: String,
 }
 
-/// The set-up of the pipeline.
+/// Checks and changes the set-up of the pipeline.
 pub trait ConnectSource: std::fmt::Debug + Send + Sync + 'static {
-    /// Runs the checks of a part.
+    /// Runs the checks of a part and returns the findings.
     fn check(&self, part: Part) -> Answering<'_, Vec<Line>>;
 
-    /// Looks at the services and makes the plan.
+    /// Reads the current state from Kafka, Platform and Customer.io, and makes the plan.
     fn plan(&self) -> Answering<'_, Result<Seen, String>>;
 
-    /// Carries out this plan, if nothing has moved since. `confirmed_sandbox` is what the person typed.
+    /// Executes this plan if a new plan is the same. `confirmed_sandbox` is the name of the production sandbox that the
+    /// user typed.
     fn apply<'a>(
         &'a self,
         seen: &'a PlanFile,
@@ -111,7 +112,8 @@ pub trait ConnectSource: std::fmt::Debug + Send + Sync + 'static {
     /// Disables the webhook of a source; returns whether it was enabled.
     fn pause<'a>(&'a self, source: &'a str) -> Answering<'a, Result<bool, String>>;
 
-    /// Enables it after a signed round trip; returns what is waited for.
+    /// Enables the webhook of a source after a signed round trip through its public address. Returns what must happen
+    /// first if the webhook cannot be enabled yet.
     fn resume<'a>(&'a self, source: &'a str) -> Answering<'a, Result<Vec<String>, String>>;
 
     /// Sends a signed event to the public address of a source.

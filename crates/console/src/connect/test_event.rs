@@ -1,18 +1,18 @@
-//! Test events: samples of the catalogue about a person who does not exist.
+//! Test events: samples from the catalogue for a person who does not exist.
 
 use customerio::catalogue::CATALOGUE;
 use customerio::sample::{Person, Sample};
 
-/// The person of test events.
+/// Invented person of all test events.
 const PERSON: Person<'static> =
     Person { id: "customerio-aep-test", email: "customerio-aep-test@example.com", cio_id: "c0a9e7e57000" };
 
-/// The names of the events that can be sent.
+/// Returns the names of the events that can be sent, for example `email_opened`.
 pub(super) fn names() -> Vec<String> {
     CATALOGUE.iter().map(|event| format!("{}_{}", event.object_type.as_str(), event.metric.as_str())).collect()
 }
 
-/// The body of an event by its name. `now` is in milliseconds since 1970.
+/// Returns the body of the event with this name; `None` if there is no such event. `now` is in milliseconds since 1970.
 pub(super) fn body(name: &str, event_id: &str, now: i64) -> Option<String> {
     let event =
         CATALOGUE.iter().find(|event| name == format!("{}_{}", event.object_type.as_str(), event.metric.as_str()))?;
@@ -21,7 +21,7 @@ pub(super) fn body(name: &str, event_id: &str, now: i64) -> Option<String> {
     Some(Sample { event, variant, event_id, timestamp, person: PERSON, number: 1 }.body())
 }
 
-/// The id of a new test event. The set-up and the audit recognise it.
+/// Returns the id of a new test event, with the same prefix as the test events of `customerio-aep check`.
 pub(super) fn new_id(now: i64) -> String {
     format!("customerio-aep-test-{now}")
 }
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_event_of_the_catalogue_can_be_sent() {
+    fn every_catalogue_event_has_a_test_body() {
         let names = names();
         assert!(names.len() > 60 && names.iter().any(|name| name == "email_opened"), "{names:?}");
         for name in &names {

@@ -18,7 +18,7 @@ use crate::testing::{NOW, TestConsole, screens};
 
 const HOSTILE: &str = "<script>alert(1)</script>";
 
-/// A set-up with these answers, which writes down what it was asked to do.
+/// A set-up that returns a fixed plan and records the changes that are requested.
 #[derive(Debug, Clone)]
 struct Fake {
     seen: Arc<Mutex<Seen>>,
@@ -130,7 +130,7 @@ fn console(fake: &Fake, given: &[&str]) -> TestConsole {
 
 const ALLOWED: &[&str] = &["--console-allow-setup=true"];
 
-/// Waits until a page contains a text.
+/// Requests a page until it contains a text, and returns the page.
 async fn page_with(console: &TestConsole, path: &str, text: &str) -> String {
     let wait = async {
         loop {
@@ -145,7 +145,7 @@ async fn page_with(console: &TestConsole, path: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_checks_run_by_account_and_say_who_can_do_what() {
+async fn the_checks_page_groups_findings_by_account_and_shows_who_can_fix_them() {
     let console = console(&Fake::new(None), &[]);
     assert!(console.get(Role::Viewer, "/connect").await.text.contains("The checks run"));
     let page = page_with(&console, "/connect/checks", "4 findings need action").await;
@@ -157,7 +157,7 @@ async fn the_checks_run_by_account_and_say_who_can_do_what() {
 }
 
 #[tokio::test]
-async fn nothing_is_changed_unless_the_configuration_allows_it_and_the_role_does() {
+async fn without_console_allow_setup_every_role_gets_403_and_nothing_changes() {
     let fake = Fake::new(None);
     let console = console(&fake, &[]);
     let plan = console.get(Role::Operator, "/connect/plan").await.text;
@@ -176,7 +176,7 @@ async fn nothing_is_changed_unless_the_configuration_allows_it_and_the_role_does
 }
 
 #[tokio::test]
-async fn the_plan_that_was_seen_is_applied_with_its_progress() {
+async fn apply_needs_a_viewed_plan_and_the_production_sandbox_name() {
     let fake = Fake::new(Some("prod"));
     let console = console(&fake, ALLOWED);
     assert_eq!(console.post(Role::Operator, "/connect/apply", &[]).await.status, StatusCode::CONFLICT, "no plan yet");
@@ -193,7 +193,7 @@ async fn the_plan_that_was_seen_is_applied_with_its_progress() {
 }
 
 #[tokio::test]
-async fn a_pause_needs_the_name_of_the_source_and_a_resume_says_what_it_waits_for() {
+async fn a_pause_needs_the_source_name_and_a_blocked_resume_gets_409() {
     let fake = Fake::new(None);
     let console = console(&fake, ALLOWED);
     let plan = console.get(Role::Operator, "/connect/plan").await.text;
@@ -212,7 +212,7 @@ async fn a_pause_needs_the_name_of_the_source_and_a_resume_says_what_it_waits_fo
 }
 
 #[tokio::test]
-async fn a_test_event_is_shown_sent_and_followed_and_not_sent_where_it_would_be_lost() {
+async fn a_test_event_is_sent_unless_platform_loses_it_or_production_is_unconfirmed() {
     let fake = Fake::new(None);
     let console = console(&fake, ALLOWED);
     let page = console.get(Role::Operator, "/connect/test?source=default&event=email_opened").await.text;
@@ -231,7 +231,7 @@ async fn a_test_event_is_shown_sent_and_followed_and_not_sent_where_it_would_be_
 }
 
 #[test]
-fn parts_are_asked_in_the_order_of_the_page() {
+fn parts_sort_in_the_order_of_the_page() {
     let order: BTreeMap<Part, ()> = Part::ALL.iter().rev().map(|part| (*part, ())).collect();
     assert!(order.keys().eq(Part::ALL.iter()));
 }

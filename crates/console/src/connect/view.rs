@@ -1,4 +1,4 @@
-//! What the page shows of checks and plans: pure functions.
+//! Data of the templates for checks and plans: pure functions.
 
 use jiff::Timestamp;
 use setup::check::{Level, Line};
@@ -8,7 +8,7 @@ use super::checks::Found;
 use super::source::{Seen, SeenWebhook};
 use crate::format::{self, Moment};
 
-/// A line of the checks.
+/// A row of a check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CheckRow {
     pub(super) state: &'static str,
@@ -16,7 +16,7 @@ pub(super) struct CheckRow {
     pub(super) word: &'static str,
     pub(super) asked: String,
     pub(super) found: String,
-    /// Who can take the next step, and the step.
+    /// Who can take the next step, and a description of the step.
     pub(super) next: Option<(String, String)>,
 }
 
@@ -40,7 +40,7 @@ fn capital(text: &str) -> String {
     first + chars.as_str()
 }
 
-/// The checks of an account.
+/// The checks for one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PartView {
     pub(super) name: &'static str,
@@ -50,7 +50,7 @@ pub(super) struct PartView {
     pub(super) rows: Vec<CheckRow>,
 }
 
-/// All checks.
+/// The checks for all accounts, with a summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ChecksView {
     pub(super) begun: Option<Moment>,
@@ -87,7 +87,7 @@ impl ChecksView {
     }
 }
 
-/// An object of the plan.
+/// A row for an object of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ObjectRow {
     pub(super) sign: char,
@@ -97,7 +97,7 @@ pub(super) struct ObjectRow {
     pub(super) object: String,
     pub(super) name: String,
     pub(super) id: String,
-    /// Property, current value, wanted value.
+    /// Differences: name of the property, current value and wanted value.
     pub(super) differences: Vec<(String, String, String)>,
 }
 
@@ -125,22 +125,22 @@ impl ObjectRow {
     }
 }
 
-/// A plan.
+/// A plan in the form that the template needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PlanView {
     pub(super) objects: Vec<ObjectRow>,
     pub(super) summary: String,
     pub(super) has_changes: bool,
-    /// Who, and what they have to decide.
+    /// Reasons against applying the plan: who has to decide, and what.
     pub(super) refusals: Vec<(String, String)>,
     pub(super) problems: Vec<String>,
     pub(super) notes: Vec<String>,
-    /// Objects that can never be removed, and why.
+    /// Objects that cannot be removed later, each with the reason.
     pub(super) permanent: Vec<(String, &'static str)>,
     pub(super) missing_permissions: Vec<String>,
-    /// The sandbox, if its name has to be typed.
+    /// The production sandbox whose name the user has to type; `None` if the sandbox is not for production.
     pub(super) production: Option<String>,
-    /// Whether it may be applied.
+    /// Whether the plan has changes and can be applied.
     pub(super) is_possible: bool,
 }
 
@@ -175,7 +175,7 @@ impl PlanView {
     }
 }
 
-/// The webhook of a source.
+/// A row for the webhook of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WebhookRow {
     pub(super) source: String,
@@ -221,7 +221,7 @@ impl WebhookRow {
     }
 }
 
-/// How long Platform still loses events, in seconds.
+/// Returns the seconds until Platform no longer loses events; `None` if it loses none now.
 pub(super) fn countdown(not_before: Option<Timestamp>, now: i64) -> Option<i64> {
     let left = not_before?.as_millisecond().saturating_sub(now);
     (left > 0).then_some(left.div_euclid(1000) + 1)

@@ -1,5 +1,5 @@
-//! What a code means and what to do about it: the text of `docs/dead-letters.md`, which is part of the binary. The page and
-//! the document cannot disagree.
+//! Explanations of the dead-letter codes and their remedies. They come from `docs/dead-letters.md`, which is part of
+//! the binary, so that the page and the document agree.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use contract::dead_letter::Stage;
 
 const DOCUMENT: &str = include_str!("../../../../docs/dead-letters.md");
 
-/// A part of a text.
+/// A part of a text with its markup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Span {
     Text(String),
@@ -18,11 +18,11 @@ enum Span {
     Emphasis(String),
 }
 
-/// A text of the document, as HTML.
+/// A text of the document that renders as HTML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Prose(Vec<Span>);
 
-/// Everything in it is escaped.
+/// The implementation of `Display` escapes all text.
 impl HtmlSafe for Prose {}
 
 impl fmt::Display for Prose {
@@ -42,14 +42,14 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// How the dead letters of a code are replayed.
+/// A row of the document about replaying dead letters with a code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Advice {
     pub(super) first: Prose,
     pub(super) then: Prose,
 }
 
-/// What a code means.
+/// The explanation of a code, with the remedy and advice on replaying.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Explanation {
     pub(super) meaning: Prose,
@@ -59,17 +59,17 @@ pub(super) struct Explanation {
 
 static EXPLANATIONS: LazyLock<BTreeMap<(Stage, String), Explanation>> = LazyLock::new(|| read(DOCUMENT));
 
-/// The explanation of a code of a stage; `None` if no service of this version writes it.
+/// Returns the explanation of a code of a stage; `None` if the document does not contain the code.
 pub(super) fn explanation(stage: Stage, code: &str) -> Option<&'static Explanation> {
     EXPLANATIONS.get(&(stage, code.to_owned()))
 }
 
-/// The codes of the document, by stage.
+/// Returns the codes in the document with their stages.
 pub(super) fn codes() -> impl Iterator<Item = (Stage, &'static str)> {
     EXPLANATIONS.keys().map(|(stage, code)| (*stage, code.as_str()))
 }
 
-/// The tables of the document.
+/// Reads the explanations from the tables of the document.
 fn read(document: &str) -> BTreeMap<(Stage, String), Explanation> {
     let (mut found, mut title, mut advised) = (BTreeMap::new(), "", Vec::new());
     for line in document.lines() {
@@ -85,7 +85,7 @@ fn read(document: &str) -> BTreeMap<(Stage, String), Explanation> {
                 Explanation { meaning: Prose(spans(second)), remedy: Prose(spans(third)), advice: Vec::new() };
             found.insert((stage, code.clone()), explanation);
         } else if title == "How to replay each code" {
-            // A row without codes is about those of the row before.
+            // A row without codes continues the row before it.
             if !first.is_empty() {
                 advised = advised_codes(first);
             }
@@ -99,12 +99,12 @@ fn read(document: &str) -> BTreeMap<(Stage, String), Explanation> {
     found
 }
 
-/// A code in the first cell of the table that says how to replay.
+/// A code in the first cell of the table about replaying.
 #[derive(Debug)]
 struct Advised {
-    /// Only of this stage.
+    /// Stage to which the row is limited; `None` includes every stage.
     stage: Option<Stage>,
-    /// A code, or the beginning of several.
+    /// A code, or the prefix of several codes if `is_beginning` is true.
     code: String,
     is_beginning: bool,
 }
@@ -116,7 +116,7 @@ impl Advised {
     }
 }
 
-/// The codes that a cell names: `` the sink's `too_large` ``, `` `missing_…` ``.
+/// Returns the codes in a cell, for example `` the sink's `too_large` `` or `` `missing_…` ``.
 fn advised_codes(cell: &str) -> Vec<Advised> {
     let (mut codes, mut before) = (Vec::new(), String::new());
     for span in spans(cell) {
@@ -137,7 +137,8 @@ fn advised_codes(cell: &str) -> Vec<Advised> {
     codes
 }
 
-/// The parts of a text in Markdown. Links become their text; those within the document are left out.
+/// Splits a Markdown text into parts. A link is replaced by its text; a link in parentheses to the document itself is
+/// removed.
 fn spans(text: &str) -> Vec<Span> {
     let text = without_links(text);
     let mut spans = Vec::new();
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_two_stages_write_has_the_advice_of_each() {
+    fn a_code_of_two_stages_has_advice_for_each_stage() {
         let first = |stage| explanation(stage, "too_large").unwrap().advice[0].then.to_string();
         assert_eq!(first(Stage::Transformer), "<code>replay --code …</code>");
         assert_eq!(first(Stage::Sink), "<code>replay --stage sink --code too_large --remap</code>");

@@ -1,4 +1,4 @@
-//! What a filter matches: the numbers, the groups, and one page of rows, the newest first.
+//! Lists the dead letters that match a filter: their number, their groups, and one page of rows with the newest first.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,14 +8,14 @@ use operator::dead_letters::{Group, Unresolved, UnresolvedDeadLetter, groups_of}
 
 use super::selection::Selection;
 
-/// Rows of one page.
+/// Number of rows per page.
 pub(super) const ROWS: usize = 50;
-/// How many pages there are at most. To find a dead letter that is on none of them, a person needs a narrower filter.
+/// Maximum number of pages. To see older dead letters, a user needs a narrower filter.
 pub(super) const MOST_PAGES: usize = 20;
-/// How many groups, and how many sources to choose from, are shown at most.
+/// Maximum number of groups, and of sources in the filter, that are shown.
 const MOST_GROUPS: usize = 100;
 
-/// A row.
+/// A dead letter in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) position: Position,
@@ -26,14 +26,14 @@ pub(super) struct Row {
     pub(super) message: Option<String>,
 }
 
-/// What a filter matches.
+/// The dead letters that match a filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Listing {
-    /// How many the filter matches.
+    /// Number of dead letters that match the filter.
     pub(super) matching: u64,
-    /// How many unresolved dead letters there are.
+    /// Number of all unresolved dead letters that are known.
     pub(super) total: u64,
-    /// Whether all are known.
+    /// Whether all unresolved dead letters of the topic are known.
     pub(super) is_complete: bool,
     pub(super) groups: Vec<Group>,
     pub(super) rows: Vec<Row>,
@@ -43,7 +43,7 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Goes through all dead letters, and keeps what one page shows.
+    /// Finds the matching dead letters and returns their counts and one page of rows.
     pub(super) fn of(unresolved: &Unresolved, selection: &Selection, page: usize) -> Self {
         let matching = || unresolved.iter().filter(|dead_letter| selection.includes(dead_letter));
         let mut groups = groups_of(matching());
@@ -79,7 +79,7 @@ fn row(dead_letter: UnresolvedDeadLetter<'_>) -> Row {
     }
 }
 
-/// The newest ones, the newest first.
+/// Returns the positions of the newest dead letters, at most `most`, with the newest first.
 fn newest<'u>(dead_letters: impl Iterator<Item = UnresolvedDeadLetter<'u>>, most: usize) -> Vec<Position> {
     let mut heap = BinaryHeap::with_capacity(most + 1);
     for dead_letter in dead_letters {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_is_that_of_the_filter_and_the_rows_are_those_of_a_page() {
+    fn a_listing_counts_all_matches_and_returns_the_rows_of_one_page() {
         let selection = Selection { code: Some("refused".to_owned()), ..Selection::default() };
         let listing = Listing::of(&unresolved(1000), &selection, 2);
         assert_eq!((listing.matching, listing.total, listing.pages, listing.page), (250, 1000, 5, 2));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_matches_a_hundred_thousand_has_one_page_of_rows() {
+    fn a_listing_of_100_000_dead_letters_returns_one_page_and_limits_the_number_of_pages() {
         let listing = Listing::of(&unresolved(100_000), &Selection::default(), 1);
         assert_eq!((listing.matching, listing.rows.len(), listing.pages), (100_000, ROWS, MOST_PAGES));
         assert_eq!(listing.rows[0].time, 99_999);

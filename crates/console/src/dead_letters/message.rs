@@ -1,11 +1,11 @@
-//! The message of a dead letter as everyone may read it.
+//! Masks the message of a dead letter so that every role may read it.
 
 use contract::dead_letter::{DeadLetter, Stage};
 
 use crate::mask::{self, MASK};
 
-/// The message without what may be a value. The transformer and the gateway name fields and never their values; Platform,
-/// whose texts the sink keeps, quotes values.
+/// Returns the message with possible values masked. Messages of the transformer and the gateway contain names of fields
+/// but not their values. Messages of Platform, which the sink keeps, quote values.
 pub(super) fn masked(dead_letter: &DeadLetter) -> String {
     match dead_letter.stage {
         Stage::Gateway | Stage::Transformer => mask::reason(&dead_letter.message),
@@ -13,7 +13,7 @@ pub(super) fn masked(dead_letter: &DeadLetter) -> String {
     }
 }
 
-/// The text with a mask in place of everything that is quoted, unless that is a path of a field.
+/// Replaces quoted text by the mask, unless it is the path of a field.
 fn without_quotations(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut left = text;
@@ -28,12 +28,12 @@ fn without_quotations(text: &str) -> String {
         let (before, after) = (&left[..at], &left[at + quote.len_utf8()..]);
         result.push_str(before);
         result.push(quote);
-        // An apostrophe within a word.
+        // This is an apostrophe within a word.
         if quote == '\'' && before.chars().next_back().is_some_and(char::is_alphanumeric) {
             left = after;
             continue;
         }
-        // A quotation that the limit of the message has cut has no end.
+        // A quotation has no end if the message was shortened within it.
         let (inside, rest) = after.split_once(end).unwrap_or((after, ""));
         result.push_str(if is_path(inside) { inside } else { MASK });
         if inside.len() < after.len() {
@@ -45,7 +45,8 @@ fn without_quotations(text: &str) -> String {
     result
 }
 
-/// Whether a text has the form of the path of a field: `/_acme/customerio/metric`, `#/timestamp`, `identityMap`.
+/// Returns whether a text has the form of a field path, for example `/_acme/customerio/metric`, `#/timestamp` or
+/// `identityMap`.
 fn is_path(text: &str) -> bool {
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '#' | '[' | ']' | ':' | '-' | '.');
     let has_form = text.starts_with(['/', '#', '_']) || ["identityMap", "timestamp", "eventType"].contains(&text);
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_platform_quotes_is_masked_and_the_path_of_a_field_is_not() {
+    fn values_that_platform_quotes_are_masked_but_field_paths_are_shown() {
         let message =
             r##"DCVS-1104: '#/_acme/customerio/metric' isn't valid: "Ann Smith" of ann@example.com, +4915112345678"##;
         assert_eq!(
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_fields_in_messages_of_the_transformer_are_readable() {
+    fn transformer_messages_show_field_names_but_not_addresses() {
         let message = "`data.headers` is too large (10412 bytes)";
         assert_eq!(shown(Stage::Transformer, message), message);
         assert_eq!(shown(Stage::Transformer, "`ann@example.com` is not a field"), "••• is not a field");

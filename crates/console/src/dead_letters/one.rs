@@ -1,4 +1,4 @@
-//! One dead letter: what is known of it, its value masked on the server, and the way to replay or discard it.
+//! The page of one dead letter: its details, its value (masked on the server), and the forms to replay or discard it.
 
 use askama::Template;
 use axum::extract::State;
@@ -30,7 +30,7 @@ pub(super) fn routes() -> Routes {
     Routes::new().get("/dead-letters/one", show).post("/dead-letters/reveal", reveal)
 }
 
-/// The longest reason, in characters.
+/// Maximum length of the reason for a reveal, in characters.
 const LONGEST_REASON: usize = 300;
 
 #[derive(Debug, Deserialize)]
@@ -39,10 +39,10 @@ struct Which {
     position: String,
 }
 
-/// Whether a dead letter is unresolved.
+/// State of a dead letter.
 enum StateView {
     Unresolved,
-    /// Resolved. Who did it is not known if the resolution was not found in reasonable time.
+    /// The dead letter is resolved. The value is `None` if its resolution was not found in reasonable time.
     Resolved(Option<ResolutionView>),
 }
 
@@ -75,7 +75,7 @@ struct OnePage {
     time: Moment,
     message: String,
     explanation: Option<&'static Explanation>,
-    /// The screen with only the dead letters of this code.
+    /// Path of the list of dead letters with this stage and code.
     group: String,
     event: Option<(String, String)>,
     origin: Option<(String, String)>,
@@ -93,11 +93,11 @@ struct OnePage {
     needs_how: bool,
 }
 
-/// The value as a page shows it.
+/// The fields of the value in the form that the template needs.
 struct ValueView {
     fields: Vec<Field>,
     has_more: bool,
-    /// What kind of value it is.
+    /// Description of the format, for example `JSON`.
     kind: &'static str,
     is_schema_assumed: bool,
 }
@@ -106,7 +106,7 @@ impl ValueView {
     fn of(stage: Stage, body: &Body, values: Values) -> Self {
         let text = |text: &str| Value::String(text.to_owned());
         let (form, value, kind, is_schema_assumed) = match body {
-            // It holds a row of a failed batch.
+            // The value is an XDM row of a failed batch.
             Body::Json(value) if stage == Stage::Platform => (mask::Form::Xdm, value.clone(), "JSON", false),
             Body::Json(value) => (mask::Form::Webhook, value.clone(), "JSON", false),
             Body::Event { event, assumed } => (mask::Form::Xdm, event.clone(), "an event in XDM", *assumed),
@@ -118,7 +118,7 @@ impl ValueView {
     }
 }
 
-/// An id of an event, if it has the form of one. Anything else could be a value of a person.
+/// Returns an event id if it has the form of an id, and otherwise `None`, because it could be personal data.
 fn readable_id(id: &str) -> Option<String> {
     let (fields, _) = mask::fields(mask::Form::Webhook, &json!({ "event_id": id }), Values::Masked);
     fields.into_iter().find(|field| !field.is_masked && !field.value.is_empty()).map(|field| field.value)
@@ -129,7 +129,8 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().take(LONGEST).collect()
 }
 
-/// A text of the record's headers, which another program can have written.
+/// Returns a header text without control characters, shortened to 200 characters. Any program can have written the
+/// header.
 fn short(text: &str) -> String {
     const LONGEST: usize = 200;
     text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
@@ -186,7 +187,7 @@ impl OnePage {
     }
 }
 
-/// Reads a dead letter and finds out whether it is resolved.
+/// Reads a dead letter and determines whether it is resolved.
 async fn read(console: &Console, position: &str) -> Result<(Found, StateView), Failure> {
     let position = position.trim().parse::<Position>();
     let position = position.map_err(|error| Failure::Invalid(format!("The position cannot be used: {error}.")))?;
@@ -202,7 +203,8 @@ async fn read(console: &Console, position: &str) -> Result<(Found, StateView), F
         ))
     })?;
     screen.refresh(console.now()).await;
-    // One that is not among the unresolved ones is resolved, if all of them are known up to its position.
+    // A dead letter that is not in the list of unresolved ones is resolved, if the topic was read up to its position
+    // and the list is complete.
     let (is_unresolved, is_known) = {
         let unresolved = screen.lock();
         (unresolved.get(position).is_some(), unresolved.is_complete() && unresolved.has_read(position))
@@ -242,7 +244,7 @@ struct Reveal {
     reason: String,
 }
 
-/// Shows the values of one dead letter. The address stays without them, and so does the log.
+/// Shows the values of one dead letter and logs the reveal. Neither the URL nor the log contains the values.
 async fn reveal(
     by: By<Investigator>,
     State(console): State<Console>,

@@ -1,4 +1,5 @@
-//! Replays and discards: a dry run, then what a person confirmed, each as a job whose page has an address.
+//! Replays and discards dead letters. A user starts a dry run and then confirms its result. Each step is a job whose
+//! page has its own URL.
 
 use std::sync::Arc;
 
@@ -26,11 +27,11 @@ use crate::routes::{By, Routes};
 use crate::screen::Screen;
 use crate::state::Console;
 
-/// How many dead letters one operation resolves at most: its plan is kept in memory.
+/// Maximum number of dead letters that one operation resolves, because its plan is kept in memory.
 pub(super) const LIMIT: usize = 50_000;
-/// How many dead letters are resolved per second, as on the command line.
+/// Number of dead letters that are resolved per second, as on the command line.
 const RATE: u32 = 500;
-/// The longest note, in characters.
+/// Maximum length of the note, in characters.
 const LONGEST_NOTE: usize = 500;
 
 pub(super) fn routes() -> Routes {
@@ -41,7 +42,7 @@ pub(super) fn routes() -> Routes {
         .get("/dead-letters/progress", progress)
 }
 
-/// Whether a person has to say how a dead letter of this stage is replayed.
+/// Returns whether the user has to choose how dead letters of this stage are replayed.
 pub(super) fn needs_how(stage: Stage) -> bool {
     matches!(stage, Stage::Sink | Stage::Platform)
 }
@@ -103,7 +104,7 @@ async fn plan(
     Ok(Redirect::to(&to))
 }
 
-/// Carries out the work of a job in a task of its own, so that it survives the request.
+/// Executes a dry run, replay or discard in a separate task, so that it continues after the request.
 fn run(console: &Console, work: Arc<Work>, job: Job) {
     let console = console.clone();
     tokio::spawn(async move {
@@ -125,7 +126,7 @@ fn run(console: &Console, work: Arc<Work>, job: Job) {
             Err(ended) if ended.resolved == 0 && !job.goes_on() => Outcome::Stopped,
             Err(ended) => Outcome::Failed(ended),
         };
-        // The result is there before the job has ended.
+        // Keep the result before the job ends, because pages look for it as soon as no job is running.
         work.end(outcome, console.now());
         screen.has_changed();
         drop(job);
@@ -137,12 +138,12 @@ struct Confirm {
     plan: u64,
     #[serde(default)]
     note: String,
-    /// The number of dead letters, as the person typed it.
+    /// Number of dead letters, which the user types to confirm the operation.
     #[serde(default)]
     confirm: String,
 }
 
-/// The number that a person typed, with or without separators.
+/// Parses the number that a user typed, with or without thousands separators.
 fn typed_number(text: &str) -> Option<u64> {
     let digits: String =
         text.trim().chars().filter(|c| !matches!(c, ',' | '.' | '\'' | '’' | ' ' | '\u{a0}')).collect();
@@ -150,7 +151,7 @@ fn typed_number(text: &str) -> Option<u64> {
 }
 
 impl Confirm {
-    /// What the person confirms.
+    /// Checks the form against the plan of the dry run.
     fn read(&self, work: &Work, plan: &Summary) -> Result<Confirmed, Failure> {
         let note: String = self.note.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if note.chars().count() > LONGEST_NOTE {
@@ -197,7 +198,7 @@ async fn carry_out(
     let begin = || console.jobs().begin(kind, &by.user.name, console.now());
     let job = match work.carry_out(begin, Job::id) {
         Ok(Ok(job)) => job,
-        // The form was sent twice, or somebody else sent it.
+        // The form was sent twice, or another user has confirmed the same plan.
         Ok(Err(before)) => return Ok(Redirect::to(&address(before))),
         Err(running) => return Err(busy(&running)),
     };
@@ -230,7 +231,7 @@ struct WorkPage {
     job: Option<JobView>,
     result: Option<ResultView>,
     is_operator: bool,
-    /// For a dry run of the same selection.
+    /// Hidden fields of the form that starts a new dry run of the same selection.
     fields: Vec<(&'static str, String)>,
     how: &'static str,
 }
@@ -243,7 +244,7 @@ struct JobPart {
 }
 
 fn view(page: Page, user: &User, work: &Work, job: Option<JobView>) -> WorkPage {
-    // Without its upper bound, the list also shows what was written since.
+    // Remove the upper bound, so that the list also shows dead letters that were written since the dry run.
     let list = Selection { until: None, ..work.selection.clone() }.address(1);
     WorkPage {
         page,
@@ -279,7 +280,7 @@ struct Asked {
     id: u64,
 }
 
-/// The progress of a job; when it has ended, its page is loaded again.
+/// Returns the progress of a job. When it has ended, the response makes the browser reload the page.
 async fn progress(
     by: By<Viewer>,
     State(console): State<Console>,

@@ -1,11 +1,11 @@
-//! What a dry run found, and what a replay or a discard did, in sentences and numbers.
+//! Results of dry runs, replays and discards in the form that the template needs.
 
 use super::source::{Operation, Refusal, Summary};
 use super::work::{Confirmed, Outcome, Work, address};
 use crate::format;
 use crate::links;
 
-/// The sentence on top of a result.
+/// Title and summary of a result.
 pub(super) struct Headline {
     pub(super) state: &'static str,
     pub(super) mark: &'static str,
@@ -71,7 +71,7 @@ impl Headline {
     }
 }
 
-/// What has changed between the dry run and what was carried out, in sentences.
+/// Returns sentences about the differences between the dry run and the executed operation.
 fn changes(confirmed: &Confirmed, summary: &Summary) -> Vec<String> {
     let mut changes = Vec::new();
     let resolved = summary.resolved_before.saturating_sub(confirmed.resolved_before);
@@ -88,7 +88,7 @@ fn changes(confirmed: &Confirmed, summary: &Summary) -> Vec<String> {
     changes
 }
 
-/// A number of a plan and what it means.
+/// A number of a result and its meaning.
 pub(super) struct Fact {
     pub(super) count: String,
     pub(super) what: &'static str,
@@ -112,23 +112,23 @@ fn facts(operation: Operation, summary: &Summary) -> Vec<Fact> {
     all.map(|(count, what)| Fact { count: format::count(count), what }).collect()
 }
 
-/// A reason why dead letters cannot be replayed.
+/// A reason for which dead letters cannot be replayed.
 pub(super) struct RefusalRow {
     pub(super) count: String,
     pub(super) reason: String,
     pub(super) examples: Vec<(String, String)>,
 }
 
-/// A plan or a result.
+/// The result of a dry run, replay or discard.
 pub(super) struct ResultView {
     pub(super) headline: Headline,
     pub(super) changes: Vec<String>,
     pub(super) facts: Vec<Fact>,
     pub(super) refused: String,
     pub(super) refusals: Vec<RefusalRow>,
-    /// How many cannot be replayed for other reasons.
+    /// Number of dead letters that cannot be replayed for reasons that are not listed.
     pub(super) other_refusals: Option<String>,
-    /// What to type to carry out the plan.
+    /// Number that the user has to type to execute the plan.
     pub(super) number: Option<String>,
     pub(super) carried_out: Option<String>,
     /// Whether a new dry run of the same selection makes sense.

@@ -1,4 +1,4 @@
-//! Which dead letters a person means: a filter that an address or a form holds, and never personal data.
+//! Filter for dead letters in a URL or a form. It never contains personal data.
 
 use contract::Position;
 use contract::dead_letter::Stage;
@@ -9,10 +9,10 @@ use settings::parse_bound;
 
 use crate::failure::Failure;
 
-/// The longest code and source.
+/// Maximum length of a code or a source name, in bytes.
 const LONGEST_NAME: usize = 100;
 
-/// A filter as an address or a form has it.
+/// The unchecked fields of a filter in a URL or a form.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Wanted {
     #[serde(default)]
@@ -29,30 +29,30 @@ pub(super) struct Wanted {
     pub(super) position: String,
 }
 
-/// A filter.
+/// A checked filter. A dead letter must match all fields that are set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selection {
     pub(super) stage: Option<Stage>,
     pub(super) code: Option<String>,
     pub(super) source: Option<String>,
-    /// Milliseconds since 1970, as the next.
+    /// Inclusive start of the write times: milliseconds since 1970.
     pub(super) since: Option<i64>,
     pub(super) until: Option<i64>,
-    /// Only this one.
+    /// Position of the only dead letter to include.
     pub(super) position: Option<Position>,
 }
 
-/// Whether a text can be a code or the name of a source. It is part of addresses and of log lines.
+/// Returns whether a text can be a code or the name of a source. Codes and names are part of URLs and of log lines.
 pub(super) fn is_name(text: &str) -> bool {
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !text.is_empty() && text.len() <= LONGEST_NAME && text.chars().all(is_good)
 }
 
 impl Wanted {
-    /// The filter at this time: milliseconds since 1970.
+    /// Checks the fields. `now` is in milliseconds since 1970; times such as `1h` are relative to it.
     ///
     /// # Errors
-    /// [`Failure::Invalid`] with the field that cannot be used.
+    /// [`Failure::Invalid`] with the name of the field that is invalid.
     pub(super) fn read(&self, now: i64) -> Result<Selection, Failure> {
         let invalid = |field: &str, why: &str| Failure::Invalid(format!("“{field}” cannot be used: {why}."));
         let name = |field: &str, text: &str| match text.trim() {
@@ -99,7 +99,7 @@ impl Selection {
             && self.position.is_none_or(|position| position == dead_letter.position)
     }
 
-    /// The filter of an operation.
+    /// Returns the same filter for an operation of the crate `operator`.
     pub(super) fn filter(&self) -> Filter {
         Filter {
             positions: self.position.into_iter().collect(),
@@ -112,14 +112,14 @@ impl Selection {
         }
     }
 
-    /// Only what was written before this time. A later dry run, or what a person confirmed, then does not include what is
-    /// written afterwards.
+    /// Limits the filter to dead letters that were written before this time, so that an operation does not include
+    /// later ones.
     pub(super) fn before(self, now: i64) -> Self {
         let until = self.until.map_or(now, |until| until.min(now));
         Self { until: Some(until), ..self }
     }
 
-    /// The names and values of its fields, for a form and for an address.
+    /// Returns the names and values of the fields that are set, for a form or a URL.
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
         let fields = [
             ("stage", self.stage.map(|stage| stage.to_string())),
@@ -132,7 +132,7 @@ impl Selection {
         fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    /// The address of the screen with this filter.
+    /// Returns the path of the screen with this filter.
     pub(super) fn address(&self, page: usize) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(self.fields());
@@ -143,7 +143,7 @@ impl Selection {
         if query.is_empty() { "/dead-letters".to_owned() } else { format!("/dead-letters?{query}") }
     }
 
-    /// For a sentence and for the log.
+    /// Returns the filter as text for pages and the log.
     pub(super) fn words(&self) -> String {
         let mut words = Vec::new();
         words.extend(self.position.map(|position| format!("the one at {position}")));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_cannot_be_used_names_its_field() {
+    fn an_invalid_filter_is_refused_with_the_name_of_the_field() {
         type Change = fn(&mut Wanted);
         let changes: [(&str, Change); 6] = [
             ("Stage", |wanted| wanted.stage = "sinc".to_owned()),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_says_the_same_in_an_address_in_words_and_to_the_operator() {
+    fn address_text_and_operator_filter_of_a_selection_agree() {
         let selection = wanted(|wanted| {
             (wanted.stage, wanted.code, wanted.source) = ("sink".to_owned(), "refused".to_owned(), "shop".to_owned());
             wanted.since = "2023-11-01".to_owned();

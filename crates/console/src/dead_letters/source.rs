@@ -1,4 +1,4 @@
-//! How the screen reaches the dead-letter topic.
+//! Access of the screen to the dead-letter topic.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,82 +18,82 @@ use operator::{Observer, OperatorError, Progress, TenantId};
 use crate::jobs::Job;
 use crate::pipeline::{JobObserver, Pace, PipelineAccess};
 
-/// A future of this trait.
+/// Boxed future of the methods of [`DeadLetterSource`].
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What happens to dead letters.
+/// Kind of an operation on dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// They are replayed; those of the sink and of Platform in this way.
+    /// Replays the dead letters. The value is the way to replay those of the sink and of Platform.
     Replay(SinkDeadLetters),
-    /// They are discarded.
+    /// Marks the dead letters as discarded.
     Discard,
 }
 
-/// An operation on dead letters.
+/// An operation with the dead letters to resolve.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// What happens to them.
+    /// Kind of the operation.
     pub operation: Operation,
-    /// The unresolved ones that it includes are meant.
+    /// Filter for the unresolved dead letters to resolve.
     pub filter: Filter,
-    /// How many.
+    /// Limits on the number of dead letters.
     pub bounds: Bounds,
-    /// Who does it; `None` is a dry run.
+    /// User, note and rate of the operation; `None` for a dry run.
     pub resolving: Option<Resolving>,
 }
 
-/// What an operation does, or would do.
+/// Numbers of dead letters that an operation resolves or, in a dry run, would resolve.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Dead letters that the plan resolves.
+    /// Number of dead letters that the plan resolves.
     pub resolves: u64,
-    /// Records for the raw topic.
+    /// Number of records to write to the raw topic.
     pub to_raw: u64,
-    /// Records for the typed topic.
+    /// Number of events to send to Platform again as they are.
     pub as_is: u64,
-    /// Raw records that are mapped again.
+    /// Number of raw records to map again.
     pub remap: u64,
-    /// Dead letters that are only resolved, because another one of the same record is replayed.
+    /// Number of dead letters that are only resolved, because another dead letter of the same record is replayed.
     pub only_resolved: u64,
-    /// Dead letters that the filter includes and that were resolved before.
+    /// Number of matching dead letters that were already resolved.
     pub resolved_before: u64,
-    /// Dead letters that the filter includes and that are over the limit of one operation.
+    /// Number of matching dead letters beyond the limit of one operation.
     pub left: u64,
-    /// Dead letters that were resolved now.
+    /// Number of dead letters that this operation resolved.
     pub done: u64,
-    /// Whether it was stopped before its end.
+    /// Whether the operation was stopped before its end.
     pub is_stopped: bool,
-    /// Dead letters that cannot be replayed.
+    /// Matching dead letters that cannot be replayed.
     pub refusals: Refusals,
 }
 
-/// Dead letters that cannot be replayed, by the reason.
+/// Dead letters that cannot be replayed, grouped by reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusals {
-    /// How many there are.
+    /// Number of all dead letters that cannot be replayed.
     pub total: u64,
-    /// The most frequent reasons.
+    /// The most frequent reasons, the most frequent first.
     pub reasons: Vec<Refusal>,
 }
 
-/// A reason why dead letters cannot be replayed.
+/// A reason for which dead letters cannot be replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The reason.
+    /// Text of the reason, for pages.
     pub reason: String,
-    /// How many have it.
+    /// Number of dead letters with this reason.
     pub count: u64,
-    /// Some of them.
+    /// Positions of some dead letters with this reason.
     pub examples: Vec<Position>,
 }
 
-/// The most reasons, and the most positions for each, that are kept.
+/// Maximum number of reasons that are kept, followed by the maximum number of examples for each.
 const MOST_REASONS: usize = 50;
 const MOST_EXAMPLES: usize = 5;
 
 impl Refusals {
-    /// Groups dead letters by their reason.
+    /// Groups dead letters by reason.
     #[must_use]
     pub fn of(refused: &[(Position, String)]) -> Self {
         let mut by_reason: BTreeMap<&str, Refusal> = BTreeMap::new();
@@ -114,63 +114,64 @@ impl Refusals {
         Self { total: refused.len() as u64, reasons }
     }
 
-    /// How many have a reason that is not among those kept.
+    /// Returns the number of dead letters whose reason is not in `reasons`.
     #[must_use]
     pub fn others(&self) -> u64 {
         self.total - self.reasons.iter().map(|refusal| refusal.count).sum::<u64>()
     }
 }
 
-/// Why an operation ended early.
+/// Error that ended an operation early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedEarly {
-    /// The reason.
+    /// Error message for the page.
     pub error: String,
-    /// Dead letters that were resolved before.
+    /// Number of dead letters that the operation had resolved before the error.
     pub resolved: u64,
 }
 
-/// One dead letter with its value.
+/// A dead letter with its decoded value.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The record, without its resolution.
+    /// The record of the dead letter, without its resolution.
     pub shown: Shown,
-    /// Its value.
+    /// Decoded value of the record.
     pub body: Body,
 }
 
-/// Gets how many records were read, and of how many if that is known.
+/// Callback for the progress: the number of records read, and the total number if it is known.
 pub type OnRead<'a> = &'a (dyn Fn(u64, Option<u64>) + Sync);
 
-/// Reads the dead-letter topic, and resolves dead letters.
+/// Reads the dead-letter topic and resolves dead letters.
 pub trait DeadLetterSource: fmt::Debug + Send + Sync + 'static {
-    /// Reads what is new; `false` if the topic does not exist.
+    /// Reads the records that are new since the last call. Returns `false` if the topic does not exist.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Returns the error message for the page.
     fn read<'a>(
         &'a self,
         unresolved: &'a Mutex<Unresolved>,
         progress: OnRead<'a>,
     ) -> Answering<'a, Result<bool, String>>;
 
-    /// One dead letter; `None` if there is none at this position.
+    /// Reads one dead letter; `None` if there is none at this position.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Returns the error message for the page.
     fn show(&self, position: Position) -> Answering<'_, Result<Option<Found>, String>>;
 
-    /// How a dead letter was resolved; `None` if it is not, or if that was not found in reasonable time.
+    /// Reads the resolution of a dead letter; `None` if it is unresolved, or if the resolution was not found in
+    /// reasonable time.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Returns the error message for the page.
     fn resolution(&self, position: Position) -> Answering<'_, Result<Option<Resolution>, String>>;
 
-    /// Plans an operation, and carries it out if the order names who does it, as this job: it reports its progress, and
-    /// ends soon after the job was stopped.
+    /// Plans an operation, and executes it if the order has `resolving`. Reports the progress to the job, and ends soon
+    /// after the job is stopped.
     ///
     /// # Errors
-    /// Why it ended early.
+    /// [`EndedEarly`] with the error and the number of dead letters resolved so far.
     fn carry_out<'a>(&'a self, order: &'a Order, job: &'a Job) -> Answering<'a, Result<Summary, EndedEarly>>;
 }
 
@@ -182,7 +183,8 @@ pub struct DeadLetterTopic {
 }
 
 impl DeadLetterTopic {
-    /// The topic of this pipeline. `tenant` is the key of the organisation's own fields in an event.
+    /// Creates the access to the topic of this pipeline. `tenant` is the tenant id: the key of the organisation's own
+    /// fields in an event.
     #[must_use]
     pub fn new(access: Asked<Arc<PipelineAccess>>, tenant: TenantId) -> Self {
         Self { access, tenant }
@@ -196,7 +198,7 @@ impl DeadLetterTopic {
     }
 }
 
-/// Runs something that blocks.
+/// Runs blocking work without blocking other tasks.
 async fn blocking<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     tokio::task::block_in_place(work)
 }
@@ -261,7 +263,7 @@ impl DeadLetterSource for DeadLetterTopic {
     }
 }
 
-/// How long the resolution of one dead letter is searched for.
+/// Maximum time to search for the resolution of one dead letter.
 const SEARCH: Duration = Duration::from_secs(10);
 
 fn of_replay(replay: &Replay) -> Summary {
@@ -291,7 +293,7 @@ fn of_discard(summary: &DiscardSummary) -> Summary {
     }
 }
 
-/// Limits how fast the topic is read, and until when.
+/// Observer that limits the read rate, and optionally the time, of reading the topic.
 struct ReadingObserver<'a> {
     progress: OnRead<'a>,
     pace: Pace,
@@ -320,7 +322,7 @@ impl Observer for ReadingObserver<'_> {
     }
 }
 
-/// The observer of an operation's job, which remembers how many dead letters were resolved.
+/// Observer of an operation's job that also keeps the number of resolved dead letters.
 struct OrderObserver<'j> {
     job: JobObserver<'j>,
     resolved: Mutex<u64>,
@@ -350,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_counted_and_the_most_frequent_are_kept() {
+    fn refusals_are_grouped_by_reason_and_only_the_most_frequent_are_kept() {
         let refused: Vec<(Position, String)> = (0..200)
             .map(|offset| {
                 let reason = if offset < 90 { "expired".to_owned() } else { format!("cut {offset}") };

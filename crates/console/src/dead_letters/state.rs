@@ -1,4 +1,4 @@
-//! The state of the screen: the unresolved dead letters as they were read last, and the work on them.
+//! State of the screen Dead letters: the unresolved dead letters at the last read, and the operations.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,27 +11,27 @@ use super::message;
 use super::source::DeadLetterSource;
 use super::work::History;
 
-/// How many unresolved dead letters are kept. Each takes about 32 bytes.
+/// Maximum number of unresolved dead letters that are kept. Each takes about 32 bytes.
 const MOST: usize = 2_000_000;
-/// How old the answer of Kafka may be.
+/// Maximum age of the last read before a page starts a new one.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long a page waits for the reading. If it takes longer, the page shows how far it is.
+/// Time that a page waits for the end of a read. After this time the page shows the progress.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What is known of the reading of the topic.
+/// State of reading the topic.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reading {
     pub(super) is_reading: bool,
-    /// Records that were read, and about how many there are.
+    /// Number of records read, and the approximate total if it is known.
     pub(super) progress: (u64, Option<u64>),
-    /// What the last reading said: whether the topic exists, or why there is no answer.
+    /// Result of the last read: whether the topic exists, or the error message.
     pub(super) result: Option<Result<bool, String>>,
-    /// When the topic was read to its end the last time: milliseconds since 1970.
+    /// Start time of the last read that reached the end of the topic: milliseconds since 1970.
     pub(super) complete_at: Option<i64>,
     ended: Option<Instant>,
 }
 
-/// The state of the screen.
+/// State of the screen Dead letters.
 #[derive(Debug)]
 pub struct DeadLetters {
     source: Arc<dyn DeadLetterSource>,
@@ -41,7 +41,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// A screen over this topic.
+    /// Creates the screen for this dead-letter topic.
     pub fn new(source: impl DeadLetterSource) -> Self {
         Self {
             source: Arc::new(source),
@@ -63,7 +63,7 @@ impl DeadLetters {
         self.unresolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was read has changed.
+    /// Makes the next page read the topic again, because an operation has changed it.
     pub(super) fn has_changed(&self) {
         self.reading.send_modify(|reading| reading.ended = None);
     }
@@ -72,7 +72,8 @@ impl DeadLetters {
         self.reading.borrow().clone()
     }
 
-    /// Reads what is new, unless that was done just now, and waits for a moment. Nothing is read unless somebody looks.
+    /// Reads new records unless the last read is recent, and waits a short time for the end of the read. Only pages
+    /// call this function, so nothing is read while no page is open.
     pub(super) async fn refresh(&self, now: i64) -> Reading {
         let mut begins = false;
         self.reading.send_if_modified(|reading| {
@@ -109,7 +110,7 @@ impl DeadLetters {
     }
 }
 
-/// Ends the reading if its task panics, so that the next page reads again.
+/// Marks the read as failed if its task panics, so that the next page can read again.
 struct Ending(Option<watch::Sender<Reading>>);
 
 impl Drop for Ending {

@@ -11,7 +11,7 @@ use crate::action_log::Action;
 use crate::testing::NOW;
 
 #[tokio::test]
-async fn dead_letters_are_grouped_with_the_text_of_the_document_and_the_number_a_filter_matches() {
+async fn the_list_groups_dead_letters_with_their_explanation_and_counts_the_matches() {
     let fake = Fake::of_codes(&[("refused", 1200), ("server_error", 3)]);
     fake.change(|world| world.dead_letters.push(dead_letter("1:0", Stage::Transformer, "not_json")));
     let console = fake.console();
@@ -44,7 +44,7 @@ async fn dead_letters_are_grouped_with_the_text_of_the_document_and_the_number_a
 }
 
 #[tokio::test]
-async fn a_page_without_a_reveal_contains_no_value_and_a_reveal_is_logged_without_one() {
+async fn values_are_shown_only_after_a_reveal_which_is_logged_without_values() {
     let fake = Fake::of_codes(&[("refused", 3)]);
     let console = fake.console();
     for role in Role::ALL {
@@ -112,7 +112,7 @@ async fn hostile_content_is_escaped_and_not_linked() {
 }
 
 #[tokio::test]
-async fn a_replay_is_planned_confirmed_with_its_number_and_carried_out_once() {
+async fn a_replay_runs_once_after_a_dry_run_and_typing_the_number_of_dead_letters() {
     let fake = Fake::of_codes(&[("refused", 1000), ("server_error", 3)]);
     fake.change(|world| world.refused = vec![("0:5".parse().unwrap(), "the raw record has expired".to_owned())]);
     let console = fake.console();
@@ -161,7 +161,7 @@ async fn a_replay_is_planned_confirmed_with_its_number_and_carried_out_once() {
 }
 
 #[tokio::test]
-async fn a_discard_needs_a_note_and_the_role_of_an_operator() {
+async fn a_discard_needs_a_note_and_the_operator_role() {
     let fake = Fake::of_codes(&[("refused", 2)]);
     let console = fake.console();
     let fields = [("operation", "discard"), ("code", "refused")];
@@ -191,7 +191,7 @@ async fn a_discard_needs_a_note_and_the_role_of_an_operator() {
 }
 
 #[tokio::test]
-async fn a_job_survives_a_reload_and_a_stop_leaves_what_was_not_done_unresolved() {
+async fn a_stopped_replay_leaves_the_remaining_dead_letters_unresolved() {
     let fake = Fake::of_codes(&[("refused", 10)]);
     let console = fake.console();
     let (_, page) = dry_run(&console, "refused").await;
@@ -207,7 +207,7 @@ async fn a_job_survives_a_reload_and_a_stop_leaves_what_was_not_done_unresolved(
     assert!(part.contains("progress") && !part.contains("<html"), "{part}");
     let list = console.get(Role::Viewer, "/dead-letters").await.text;
     assert!(list.contains(&format!("href=\"{to}\"")) && list.contains("Running: a replay"), "{list}");
-    // A second operator has to wait.
+    // Another operation has to wait for the running job.
     for (path, fields) in [
         ("/dead-letters/plan", &[("operation", "discard"), ("code", "refused")][..]),
         ("/dead-letters/plan", &[("operation", "replay"), ("how", "remap")][..]),
@@ -228,7 +228,7 @@ async fn a_job_survives_a_reload_and_a_stop_leaves_what_was_not_done_unresolved(
 }
 
 #[tokio::test]
-async fn a_stopped_dry_run_has_no_plan() {
+async fn a_stopped_dry_run_has_no_plan_to_confirm() {
     let fake = Fake::of_codes(&[("refused", 10)]);
     fake.change(|world| world.is_waiting = true);
     let console = fake.console();
@@ -245,7 +245,7 @@ async fn a_stopped_dry_run_has_no_plan() {
 }
 
 #[tokio::test]
-async fn what_another_operator_did_since_the_dry_run_is_said_and_never_more_is_resolved_than_confirmed() {
+async fn a_replay_resolves_no_more_than_confirmed_and_reports_changes_since_the_dry_run() {
     let fake = Fake::of_codes(&[("refused", 10)]);
     let console = fake.console();
     dry_run(&console, "refused").await;
@@ -264,7 +264,7 @@ async fn what_another_operator_did_since_the_dry_run_is_said_and_never_more_is_r
     assert!(one.contains("discarded") && one.contains("kim") && one.contains("it was a test"), "{one}");
     assert!(!one.contains("Replay or discard this one"), "{one}");
 
-    // A service with a slow clock writes one that the dry run did not know.
+    // A service whose clock is slow writes a dead letter that the dry run did not include.
     fake.change(|world| world.dead_letters.push(dead_letter("0:10", Stage::Sink, "refused")));
     dry_run(&console, "refused").await;
     fake.change(|world| world.dead_letters.push(dead_letter("0:11", Stage::Sink, "refused")));
@@ -275,7 +275,7 @@ async fn what_another_operator_did_since_the_dry_run_is_said_and_never_more_is_r
 }
 
 #[tokio::test]
-async fn a_replay_that_lost_the_right_to_write_says_what_it_did_before() {
+async fn a_replay_that_ended_early_shows_how_many_dead_letters_it_resolved() {
     let fake = Fake::of_codes(&[("refused", 10)]);
     let console = fake.console();
     dry_run(&console, "refused").await;
@@ -289,7 +289,7 @@ async fn a_replay_that_lost_the_right_to_write_says_what_it_did_before() {
 }
 
 #[tokio::test]
-async fn those_of_the_sink_need_a_way_to_replay_and_those_of_the_transformer_do_not() {
+async fn dead_letters_of_the_sink_need_a_choice_of_how_to_replay() {
     let fake = Fake::of_codes(&[("refused", 1)]);
     fake.change(|world| world.dead_letters.push(dead_letter("1:0", Stage::Transformer, "not_json")));
     let console = fake.console();
@@ -306,7 +306,7 @@ async fn those_of_the_sink_need_a_way_to_replay_and_those_of_the_transformer_do_
 }
 
 #[tokio::test]
-async fn without_kafka_or_the_topic_the_page_says_so_and_leads_on() {
+async fn without_kafka_or_the_topic_the_page_shows_the_reason() {
     let fake = Fake::of_codes(&[("refused", 2)]);
     fake.change(|world| world.error = Some("no Kafka broker responded".to_owned()));
     let console = fake.console();
@@ -325,7 +325,7 @@ async fn without_kafka_or_the_topic_the_page_says_so_and_leads_on() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_a_sentence() {
+async fn an_unknown_or_invalid_address_gets_an_error_page() {
     let console = Fake::of_codes(&[("refused", 2)]).console();
     for (path, status) in [
         ("/dead-letters/one?position=9:9", StatusCode::NOT_FOUND),

@@ -1,4 +1,4 @@
-//! What the pages of the screen show.
+//! Data of the templates of the screen Dead letters.
 
 use contract::dead_letter::Stage;
 use operator::dead_letters::{Group, SinkDeadLetters};
@@ -11,19 +11,19 @@ use super::state::Reading;
 use super::work::{Outcome, Work};
 use crate::format::{self, Moment};
 
-/// How far the reading of the topic is.
+/// Progress and result of reading the topic.
 pub(super) struct ReadingView {
     pub(super) is_reading: bool,
-    /// Of a thousand.
+    /// Progress in thousandths; `None` if the total is not known.
     pub(super) done: Option<u64>,
     pub(super) what: String,
-    /// Why there is no answer.
+    /// Error message of the last read.
     pub(super) error: Option<String>,
     /// Whether the topic does not exist.
     pub(super) is_missing: bool,
-    /// When everything was read the last time, if that was before the error.
+    /// Time of the last complete read.
     pub(super) complete_at: Option<Moment>,
-    /// How many are known, if there are more.
+    /// Number of known dead letters, if the topic has more than can be kept.
     pub(super) more_than: Option<String>,
 }
 
@@ -51,13 +51,13 @@ impl ReadingView {
     }
 }
 
-/// The fields of the filter, as the person wrote them, and what can be chosen.
+/// The fields of the filter as the user entered them, and the values to choose from.
 pub(super) struct FilterView {
     pub(super) wanted: Wanted,
     pub(super) stages: [Stage; 4],
     pub(super) codes: Vec<String>,
     pub(super) sources: Vec<String>,
-    /// For a dry run: the names and values of the filter, with exact times.
+    /// Hidden fields of the form that starts a dry run: the filter with exact times.
     pub(super) fields: Vec<(&'static str, String)>,
     pub(super) words: String,
     pub(super) is_filtered: bool,
@@ -90,7 +90,7 @@ impl FilterView {
     }
 }
 
-/// The dead letters of one stage with one code.
+/// The group of dead letters with the same stage and code.
 pub(super) struct GroupView {
     pub(super) stage: String,
     pub(super) code: String,
@@ -98,7 +98,8 @@ pub(super) struct GroupView {
     pub(super) oldest: Moment,
     pub(super) newest: Moment,
     pub(super) explanation: Option<&'static Explanation>,
-    /// The screen with only this group; `None` if it shows only this group, or if its code cannot be part of an address.
+    /// Path of the list with only this group; `None` if the list shows only this group, or if its code cannot be part
+    /// of a URL.
     pub(super) href: Option<String>,
 }
 
@@ -118,7 +119,7 @@ impl GroupView {
     }
 }
 
-/// A dead letter in the list.
+/// A row for a dead letter in the list.
 pub(super) struct RowView {
     pub(super) href: String,
     pub(super) position: String,
@@ -143,13 +144,13 @@ impl RowView {
     }
 }
 
-/// Which rows are shown, and the way to the others.
+/// Range of the rows on the page, and links to the newer and older pages.
 pub(super) struct PagesView {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) newer: Option<String>,
     pub(super) older: Option<String>,
-    /// How many rows can be looked at, if the filter matches more.
+    /// Maximum number of rows on all pages, if the filter matches more.
     pub(super) most: Option<String>,
 }
 
@@ -167,7 +168,7 @@ impl PagesView {
     }
 }
 
-/// What an operation is called.
+/// Returns the name of an operation for pages.
 pub(super) fn name(operation: Operation) -> &'static str {
     match operation {
         Operation::Replay(SinkDeadLetters::AsIs) => "replay, as they are",
@@ -177,7 +178,7 @@ pub(super) fn name(operation: Operation) -> &'static str {
     }
 }
 
-/// A dry run, a replay or a discard in the list.
+/// A row for a dry run, a replay or a discard in the list.
 pub(super) struct WorkRow {
     pub(super) id: u64,
     pub(super) href: String,

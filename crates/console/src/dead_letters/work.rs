@@ -1,4 +1,4 @@
-//! Dry runs, replays and discards: those that run and the last ones that have ended, until the console is started again.
+//! The running and the last dry runs, replays and discards. They are lost when the console restarts.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,34 +6,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::selection::Selection;
 use super::source::{EndedEarly, Operation, Summary};
 
-/// How many are kept.
+/// Maximum number of dry runs, replays and discards that are kept.
 const KEPT: usize = 20;
 
-/// The page of a dry run, a replay or a discard.
+/// Returns the path of the page of a dry run, a replay or a discard.
 pub(super) fn address(id: u64) -> String {
     format!("/dead-letters/work/{id}")
 }
 
-/// How an operation ended.
+/// Outcome of a dry run, a replay or a discard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// A dry run has this plan.
+    /// Plan of a dry run.
     Planned(Summary),
-    /// It was carried out, or stopped while it was.
+    /// The operation was executed completely, or was stopped after it had started to write.
     Done(Summary),
-    /// It was stopped before it changed anything.
+    /// The operation was stopped before it changed anything.
     Stopped,
     Failed(EndedEarly),
 }
 
-/// What a person confirmed.
+/// The plan of a dry run that a user confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Confirmed {
-    /// The number of the dry run's job.
+    /// Id of the dry run's job.
     pub(super) plan: u64,
-    /// How many dead letters it resolves.
+    /// Number of dead letters that the plan resolves.
     pub(super) resolves: u64,
-    /// How many it includes that were resolved before.
+    /// Number of matching dead letters that were already resolved at the dry run.
     pub(super) resolved_before: u64,
     pub(super) note: Option<String>,
 }
@@ -41,14 +41,14 @@ pub(super) struct Confirmed {
 /// A dry run, a replay or a discard.
 #[derive(Debug)]
 pub(super) struct Work {
-    /// The number of its job.
+    /// Id of the job.
     pub(super) id: u64,
     pub(super) by: String,
-    /// Milliseconds since 1970.
+    /// Start time: milliseconds since 1970.
     pub(super) begun: i64,
     pub(super) selection: Selection,
     pub(super) operation: Operation,
-    /// `None` for a dry run.
+    /// The confirmed plan; `None` for a dry run.
     pub(super) confirmed: Option<Confirmed>,
     state: Mutex<State>,
 }
@@ -56,9 +56,9 @@ pub(super) struct Work {
 #[derive(Debug, Default)]
 struct State {
     outcome: Option<Outcome>,
-    /// When it ended: milliseconds since 1970.
+    /// End time: milliseconds since 1970.
     ended: Option<i64>,
-    /// The number of the job that carries out this plan.
+    /// Id of the job that executes this plan.
     carried_out_by: Option<u64>,
 }
 
@@ -91,7 +91,7 @@ impl Work {
         self.state().ended
     }
 
-    /// The plan, if this is a dry run that has ended with one.
+    /// Returns the plan if this is a dry run that has ended with one.
     pub(super) fn plan(&self) -> Option<Summary> {
         match &self.state().outcome {
             Some(Outcome::Planned(summary)) => Some(summary.clone()),
@@ -103,10 +103,11 @@ impl Work {
         self.state().carried_out_by
     }
 
-    /// Begins the one job that carries out this plan.
+    /// Starts the job that executes this plan, unless one has started before. In that case the result is `Ok(Err(id))`
+    /// with the id of that job.
     ///
     /// # Errors
-    /// Why it did not begin. If a job has begun before, the inner value is its number.
+    /// Error of `begin`, for example because another job is running.
     pub(super) fn carry_out<J, E>(
         &self,
         begin: impl FnOnce() -> Result<J, E>,
@@ -122,7 +123,7 @@ impl Work {
     }
 }
 
-/// The last ones.
+/// The newest dry runs, replays and discards.
 #[derive(Debug, Default)]
 pub(super) struct History(Mutex<VecDeque<Arc<Work>>>);
 
@@ -139,7 +140,7 @@ impl History {
         work
     }
 
-    /// The newest first.
+    /// Returns all that are kept, the newest first.
     pub(super) fn all(&self) -> Vec<Arc<Work>> {
         self.list().iter().cloned().collect()
     }
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_ones_are_kept() {
+    fn only_the_newest_operations_are_kept() {
         let history = History::default();
         for id in 0..100 {
             history.add(work(id));
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_carried_out_once() {
+    fn a_plan_starts_at_most_one_job() {
         let plan = work(1);
         assert_eq!(plan.carry_out(|| Err("another job runs"), |id: &u64| *id), Err("another job runs"));
         assert_eq!(plan.carry_out(|| Ok::<_, ()>(2), |id| *id), Ok(Ok(2)));

@@ -1,4 +1,5 @@
-//! "Map again with today's rules": a mapping that writes nothing, compared with the stored event field by field.
+//! "Map again with today's rules": maps the webhook without writing anything, and compares the result with the stored
+//! event field by field.
 
 use std::collections::BTreeSet;
 
@@ -7,29 +8,29 @@ use serde_json::Value;
 use super::life::{Life, Today};
 use crate::mask::{self, Field, Form, Values};
 
-/// A field that differs.
+/// A field that differs between the stored event and the event of today's rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Difference {
     pub(super) path: String,
-    /// `None` if the field is not there.
+    /// Value in the stored event; `None` if the event does not have the field.
     pub(super) stored: Option<String>,
     pub(super) today: Option<String>,
 }
 
-/// The stored event and that of today's rules.
+/// Comparison of the stored event with the event of today's rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Again {
     Same,
     Different(Vec<Difference>),
-    /// There is nothing to compare with: all fields that today's rules make.
+    /// There is no stored event. The list has all fields of the event of today's rules.
     Only(Vec<Difference>),
     Refused(String),
-    /// Why it cannot be mapped.
+    /// Reason for which the webhook cannot be mapped, as a sentence.
     Unknown(&'static str),
 }
 
 impl Again {
-    /// The sentence on top.
+    /// Returns a summary of the comparison.
     pub(super) fn sentence(&self) -> String {
         match self {
             Self::Same => "Today's rules make the same event: nothing differs.".to_owned(),

@@ -1,5 +1,5 @@
-//! The three columns of an event's page: the webhook as received, how it is mapped rule by rule, and the event as sent. Each
-//! field leads to what it is made from and to what is made from it.
+//! The three columns of an event's page: the webhook as received, the mapping rule by rule, and the event as sent. Each
+//! field links to its rule, and each rule links to its input and output fields.
 
 use std::collections::HashMap;
 
@@ -15,22 +15,22 @@ use crate::mask::{self, Field, Form, Values};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct To {
     pub(super) text: String,
-    /// `None` if the row is not shown, or for something that is no field.
+    /// Link to the row; `None` if the row is not shown or the text is not a field.
     pub(super) href: Option<String>,
 }
 
-/// A field in the first or the last column.
+/// A field of the webhook or the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FieldRow {
     pub(super) id: String,
     pub(super) path: String,
     pub(super) value: String,
     pub(super) is_masked: bool,
-    /// The rules that it is part of.
+    /// Links to the rules that use or produce the field.
     pub(super) rules: Vec<To>,
-    /// Why it is not in the event.
+    /// Reason for which the field is not in the event.
     pub(super) note: &'static str,
-    /// The ids of the rows that belong to it.
+    /// Ids of the related rows in the other columns.
     pub(super) related: String,
 }
 
@@ -44,18 +44,18 @@ pub(super) struct RuleRow {
     pub(super) related: String,
 }
 
-/// The first or the last column.
+/// The column of the webhook or the event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Template)]
 #[template(path = "events/column.html")]
 pub(super) struct Column {
-    /// The record that is shown.
+    /// Topic and position of the shown record.
     pub(super) record: String,
     pub(super) rows: Vec<FieldRow>,
-    /// Whether there are more fields than rows.
+    /// Whether fields beyond the limit were left out.
     pub(super) is_cut: bool,
-    /// What is shown in place of fields.
+    /// Text that is shown if the value has no fields.
     pub(super) text: Option<String>,
-    /// Sentences about it.
+    /// Sentences about the webhook or the event.
     pub(super) notes: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Columns {
     pub(super) sent: Column,
 }
 
-/// The links of one row.
+/// Links from one row to rows of the other columns.
 #[derive(Default)]
 struct Links {
     rules: Vec<To>,
@@ -114,7 +114,7 @@ fn index(fields: &[Field]) -> HashMap<String, usize> {
     fields.iter().enumerate().map(|(index, field)| (field.exact_path.clone(), index)).collect()
 }
 
-/// Where the fields are by their exact paths.
+/// Row numbers of the fields by exact path.
 struct Places {
     webhook: HashMap<String, usize>,
     sent: HashMap<String, usize>,
@@ -144,7 +144,7 @@ fn rule_rows(
     let shown: HashMap<&str, &str> = today.iter().map(|field| (&*field.exact_path, &*field.path)).collect();
     let mut rows = Vec::new();
     for (number, origin) in explanation.fields.iter().enumerate() {
-        // What the limit of a page leaves out has no row.
+        // A field beyond the limit of the page has no row.
         let Some(path) = shown.get(origin.path.as_str()) else { continue };
         let id = format!("r-{number}");
         let sent = at.sent.get(&origin.path).copied();
@@ -178,7 +178,7 @@ fn rule_rows(
     rows
 }
 
-/// Why a value of the webhook is not in the event; empty if it is.
+/// Returns the reason for which a value of the webhook is not in the event; empty if it is in the event.
 fn ignored(explanation: &Explanation, path: &str) -> &'static str {
     let is_in = |container: &str| {
         path.strip_prefix(container).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

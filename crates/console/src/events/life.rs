@@ -1,4 +1,5 @@
-//! The life of one event: its history, the records that the page shows of it, and what today's rules make of its webhook.
+//! All data about one event: its history, the webhook and event records that the page shows, and the result of mapping
+//! the webhook with today's rules.
 
 use contract::dead_letter::Stage;
 use contract::{Offset, Position};
@@ -8,14 +9,14 @@ use operator::find::{Step, StepKind, StepRecord, StoredRecord, StoredValue, Stor
 use serde_json::Value;
 use xdm::TenantId;
 
-/// The largest body whose fields are shown and explained. The command line shows larger ones.
+/// Maximum size of a body whose fields are shown and explained, in bytes. The command line has no such limit.
 const LARGEST_SHOWN: usize = 1024 * 1024;
-/// How much of a body that is no JSON is kept.
+/// Number of bytes that are kept of a body that is not JSON.
 const BEGINNING: usize = 16 * 1024;
-/// How many ignored values of a webhook are kept.
+/// Maximum number of ignored webhook values that are kept.
 const MOST_IGNORED: usize = 500;
 
-/// The life of one event. It holds personal data, and is kept for a few minutes.
+/// All data about one event. It contains personal data and is kept for a few minutes.
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) timeline: Timeline,
@@ -29,7 +30,7 @@ pub(super) struct Life {
 pub(super) struct Webhook {
     pub(super) record: StepRecord,
     pub(super) source: Option<String>,
-    /// The size of the whole body in bytes.
+    /// Size of the whole body in bytes.
     pub(super) size: u64,
     pub(super) body: WebhookBody,
 }
@@ -37,13 +38,13 @@ pub(super) struct Webhook {
 #[derive(Debug)]
 pub(super) enum WebhookBody {
     Json(Value),
-    /// The beginning of a body that is not JSON, or of which only the beginning is kept.
+    /// The beginning of a body that is not JSON or was shortened.
     Text(String),
-    /// It has more than [`LARGEST_SHOWN`] bytes.
+    /// The body has more than [`LARGEST_SHOWN`] bytes.
     TooLarge,
 }
 
-/// An event as it was sent, or is to be sent.
+/// An event as the sink sends it to Platform.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) record: StepRecord,
@@ -52,7 +53,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// The event, if it can be read.
+    /// Returns the event if the record could be decoded.
     pub(super) fn event(&self) -> Option<&Value> {
         match &self.body {
             Body::Event { event, .. } | Body::Json(event) => Some(event),
@@ -61,7 +62,7 @@ impl Sent {
     }
 }
 
-/// What the mapping makes of the webhook with the rules and options of today.
+/// Result of mapping the webhook with the current rules and options.
 #[derive(Debug)]
 pub(super) enum Today {
     Explained(Box<Explanation>),
@@ -69,20 +70,20 @@ pub(super) enum Today {
         code: &'static str,
         message: String,
     },
-    /// It cannot be mapped, for this reason: a sentence.
+    /// The webhook cannot be mapped, for this reason: a sentence.
     Unknown(&'static str),
 }
 
-/// The mapping of today: the options of the webhook's source, and the rest that it needs.
+/// The options that mapping a webhook needs.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// `None` if there is no such source.
+    /// Mapping options of the webhook's source; `None` if the source is not configured.
     pub(super) options: Option<SourceOptions>,
     pub(super) tenant: TenantId,
     pub(super) max_body: usize,
 }
 
-/// Which records of a history are shown.
+/// The records of a history that a page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chosen {
     pub(super) webhook: Option<StepRecord>,
@@ -90,7 +91,7 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    /// The record that was asked for, else the newest event, and the webhook that it was mapped from.
+    /// Chooses the requested record, or otherwise the newest event and the webhook from which it was mapped.
     pub(super) fn of(timeline: &Timeline, asked: Option<StepRecord>) -> Self {
         let mapped = |step: &Step| match (&step.kind, step.record) {
             (StepKind::Mapped { raw_offset, .. }, StepRecord::Typed(position)) => Some((position, *raw_offset)),
@@ -117,7 +118,7 @@ impl Chosen {
             Some(record @ StepRecord::Raw(_)) => Some(record),
             _ => event.and_then(origin).and_then(|position| received(Some(position))).or_else(|| received(None)),
         };
-        // Records expire, and a dead letter can be the last that holds the webhook or the event.
+        // Records expire, and then a dead letter may be the only record that still contains the webhook or the event.
         let dead_letter = |is_webhook: bool| {
             records().find_map(|(record, kind)| match kind {
                 StepKind::DeadLettered { stage, .. } => {
@@ -136,7 +137,7 @@ impl Chosen {
 }
 
 impl Life {
-    /// Puts everything together, and maps the webhook again. It takes a moment.
+    /// Combines the records and maps the webhook again. This is CPU work, so call it on a blocking thread.
     pub(super) fn new(
         timeline: Timeline,
         webhook: Option<(StepRecord, StoredRecord)>,
@@ -159,7 +160,7 @@ impl Life {
         Self { timeline, webhook: Some(webhook), sent, today }
     }
 
-    /// About how much memory it takes, in bytes.
+    /// Returns the approximate memory use in bytes.
     pub(super) fn weight(&self) -> usize {
         let of_webhook = match self.webhook.as_ref().map(|webhook| (&webhook.body, webhook.size)) {
             Some((WebhookBody::Json(_), size)) => usize::try_from(size).unwrap_or(usize::MAX).saturating_mul(8),
@@ -169,12 +170,12 @@ impl Life {
         of_webhook + self.sent.as_ref().map_or(0, |sent| sent.size * 8) + self.timeline.steps.len() * 200
     }
 
-    /// Whether nothing more is to be expected.
+    /// Returns whether no further steps are expected.
     pub(super) fn has_ended(&self) -> bool {
         self.timeline.state.end().is_some() && self.timeline.is_complete
     }
 
-    /// What changes when something has happened to the event.
+    /// Returns a text that changes when the event has a new state or step.
     pub(super) fn version(&self) -> String {
         format!("{:?}-{}", self.timeline.state, self.timeline.steps.len())
     }
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_event_is_shown_with_its_own_webhook_unless_another_record_is_asked_for() {
+    fn without_a_requested_record_the_newest_event_and_its_webhook_are_chosen() {
         let steps = || vec![received(5), mapped(1, 5), received(6), mapped(2, 6), received(7)];
         assert_eq!(chosen(steps(), None), some("raw 3:6", "typed 3:2"));
         let raw = |offset| Some(StepRecord::Raw(Position::new(3, offset)));
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_stands_for_a_record_that_has_expired() {
+    fn a_dead_letter_is_shown_in_place_of_an_expired_record() {
         let dead_letter = |stage| {
             let (code, message, cut) = ("not_json".to_owned(), "no".to_owned(), None);
             step(StepRecord::DeadLetter(Position::new(0, 9)), StepKind::DeadLettered { stage, code, message, cut })
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_cut_with_its_size_and_explained_only_if_it_is_whole() {
+    fn only_a_complete_body_within_the_size_limit_is_explained() {
         let rules = Rules {
             options: Some(SourceOptions::default()),
             tenant: "acme".parse().unwrap(),

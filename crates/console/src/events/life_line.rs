@@ -1,4 +1,5 @@
-//! The life line of an event, and where it is: a pure function of its history, without values.
+//! The steps of an event and its state, in the form that the template needs. This is a pure function of the history,
+//! without values of the event.
 
 use operator::find::{State, Step, StepKind, StepRecord, Timeline};
 
@@ -6,7 +7,7 @@ use crate::format::{self, Moment};
 use crate::links;
 use crate::mask;
 
-/// One step.
+/// A row for one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) time: Moment,
@@ -15,11 +16,11 @@ pub(super) struct Row {
     pub(super) name: String,
     pub(super) detail: String,
     pub(super) record: String,
-    /// The page of the record, or the dead letters of this kind.
+    /// Path of the page of the record, or of the list of dead letters with the same stage and code.
     pub(super) href: Option<String>,
 }
 
-/// Where an event is, in one sentence.
+/// State of an event in one sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Headline {
     pub(super) state: &'static str,
@@ -81,7 +82,7 @@ impl Headline {
     }
 }
 
-/// The steps of a history.
+/// Returns the steps of a history as rows.
 pub(super) fn rows(timeline: &Timeline) -> Vec<Row> {
     timeline.steps.iter().map(row).collect()
 }
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_says_what_happened_and_leads_on() {
+    fn a_step_shows_its_details_and_links_to_its_record_or_to_similar_dead_letters() {
         let typed = StepRecord::Typed(Position::new(3, 7));
         let mapped = of(typed, StepKind::Mapped { raw_offset: Some(Offset(5)), replay_of: None });
         assert_eq!((mapped.name.as_str(), mapped.detail.as_str()), ("mapped", "from raw 3:5"));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_of_a_record_that_may_be_a_value_is_shown() {
+    fn scripts_and_personal_data_in_a_step_are_masked() {
         for hostile in ["<script>alert(1)</script>@", "jo@example.com", "+491234567890"] {
             let (text, some) = (|| hostile.to_owned(), || Some(hostile.to_owned()));
             let kinds = [

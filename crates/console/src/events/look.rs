@@ -1,4 +1,4 @@
-//! Looks for one event: as a job, whose result is kept for a few minutes.
+//! Searches for one event as a job, and keeps the result for a few minutes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,30 +10,31 @@ use super::source::{EventSource, Search};
 use crate::jobs::Job;
 use crate::links;
 
-/// How many results are kept.
+/// Maximum number of results that are kept.
 const MOST: usize = 20;
-/// How much memory the results take at most, the newest one not counted, in bytes.
+/// Maximum memory of the kept results in bytes, without the newest result.
 const HEAVIEST: usize = 8 * 1024 * 1024;
-/// How long a result is kept, in milliseconds: it holds personal data.
+/// Time for which a result is kept, in milliseconds. It is short, because a result contains personal data.
 const KEPT: i64 = 10 * 60 * 1000;
-/// How long a page looks again by itself for an event that has not ended, in milliseconds.
+/// Time during which a page searches again automatically for an event that has not ended, in milliseconds.
 const WATCHED: i64 = 2 * 60 * 1000;
-/// How long it waits in between.
+/// Minimum time between two automatic searches, in milliseconds.
 const PAUSE: i64 = 4 * 1000;
-/// How long before the first look an event can have been received that was not found then.
+/// Margin before the first search, in milliseconds. If the first search did not find the event, the next search reads
+/// from this time before the first one.
 const JUST_NOW: i64 = 60 * 1000;
 
-/// What a page is about.
+/// The event or record that a page shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Key {
-    /// An event by its id, received at this time or later: milliseconds since 1970.
+    /// An event by id. If `since` is set, the event was received at this time or later: milliseconds since 1970.
     Event { id: String, since: Option<i64> },
     /// A record of the raw or the typed topic.
     Record(StepRecord),
 }
 
 impl Key {
-    /// The address of its page.
+    /// Returns the path of the page.
     pub(super) fn href(&self) -> String {
         match self {
             Self::Event { id, since: None } => links::event(id),
@@ -42,7 +43,7 @@ impl Key {
         }
     }
 
-    /// The fields of a form about it.
+    /// Returns the form fields that identify the event or record.
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Event { id, since } => {
@@ -55,7 +56,7 @@ impl Key {
         }
     }
 
-    /// For the audit log and for titles: an id that may be personal data is not among them.
+    /// Returns a text for the audit log and titles, in which an id that may be personal data is masked.
     pub(super) fn subject(&self) -> String {
         match self {
             Self::Event { id, .. } => crate::mask::code(id),
@@ -72,23 +73,23 @@ fn topic(record: StepRecord) -> &'static str {
     }
 }
 
-/// The result of a look.
+/// Outcome of a search.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Found(Box<Life>),
     Nothing,
     Stopped,
-    /// Why there is no answer.
+    /// The search ended with this error.
     Failed(String),
 }
 
-/// A look that has ended.
+/// A search that has ended.
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) key: Key,
-    /// When the first look for this began: milliseconds since 1970.
+    /// Start time of the first search for this key: milliseconds since 1970.
     pub(super) first_at: i64,
-    /// When this one began.
+    /// Start time of this search: milliseconds since 1970.
     pub(super) at: i64,
     pub(super) outcome: Outcome,
 }
@@ -101,7 +102,7 @@ impl Look {
         }
     }
 
-    /// What changes when something has happened to the event.
+    /// Returns a text that changes when the outcome or the event has changed.
     pub(super) fn version(&self) -> String {
         match &self.outcome {
             Outcome::Found(life) => life.version(),
@@ -111,24 +112,24 @@ impl Look {
         }
     }
 
-    /// Whether the page looks again by itself at this time.
+    /// Returns whether the page still searches again automatically at this time.
     pub(super) fn is_watched(&self, now: i64) -> bool {
         let may_change = match &self.outcome {
             Outcome::Found(life) => !life.has_ended(),
             Outcome::Nothing => true,
             Outcome::Stopped | Outcome::Failed(_) => false,
         };
-        // An event that has been waiting for long would need long reading each time.
+        // For an event that was received long ago, each search would have to read many records.
         let is_recent = self.earliest().is_none_or(|earliest| now - earliest < KEPT);
         may_change && is_recent && now - self.first_at < WATCHED
     }
 
-    /// Whether it is time to look again by itself.
+    /// Returns whether the next automatic search is due.
     pub(super) fn is_due(&self, now: i64) -> bool {
         self.is_watched(now) && now - self.at >= PAUSE
     }
 
-    /// The time of its first step.
+    /// Returns the time of the first step that was found.
     fn earliest(&self) -> Option<i64> {
         match &self.outcome {
             Outcome::Found(life) => life.timeline.steps.iter().map(|step| step.time).min(),
@@ -136,13 +137,13 @@ impl Look {
         }
     }
 
-    /// From which time on the next look has to read, when the page looks again by itself.
+    /// Returns the time from which the next automatic search has to read: milliseconds since 1970.
     pub(super) fn next_since(&self) -> i64 {
         self.earliest().unwrap_or(self.first_at - JUST_NOW)
     }
 }
 
-/// The results of the last looks, the newest first.
+/// Results of the last searches, the newest first.
 #[derive(Debug, Default)]
 pub(super) struct Looks(Mutex<VecDeque<Arc<Look>>>);
 
@@ -177,10 +178,11 @@ impl Looks {
     }
 }
 
-/// Looks for what a page is about. `since` limits what is read. It ends soon after the job was stopped.
+/// Searches for the event or record of a page. `since` limits the records to read. The search ends soon after the job
+/// is stopped.
 ///
 /// # Errors
-/// Why there is no answer.
+/// Returns the error message for the page.
 pub(super) async fn look(
     source: &dyn EventSource,
     key: &Key,
@@ -223,7 +225,7 @@ pub(super) async fn look(
     life.map(Some).map_err(|_| "the mapping failed on this webhook; please report it with the webhook".to_owned())
 }
 
-/// The history that a page is about.
+/// Chooses the history of the event or record that a page shows.
 fn choose(mut timelines: Vec<Timeline>, key: &Key) -> Option<Timeline> {
     let is_it = |timeline: &Timeline| match key {
         Key::Event { id, .. } => timeline.event_id.as_ref() == Some(id),
@@ -232,7 +234,7 @@ fn choose(mut timelines: Vec<Timeline>, key: &Key) -> Option<Timeline> {
     let at = timelines.iter().position(is_it).or_else(|| (!timelines.is_empty()).then_some(0));
     match (at, key) {
         (Some(at), _) => Some(timelines.swap_remove(at)),
-        // The record is there, and nothing else is known of it.
+        // The record exists, but nothing else is known about it.
         (None, Key::Record(_)) => {
             Some(Timeline { event_id: None, state: State::Unknown, steps: Vec::new(), is_complete: true })
         }
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_looks_are_kept_and_not_for_long() {
+    fn only_the_newest_search_results_are_kept_and_for_10_minutes() {
         let looks = Looks::default();
         for number in 0..100 {
             looks.keep(nothing(&number.to_string(), 0), 0);
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn results_take_a_limited_amount_of_memory() {
+    fn search_results_over_the_memory_limit_are_dropped_oldest_first() {
         let heavy = |id: &str| {
             let steps = Vec::with_capacity(0);
             let timeline = Timeline { event_id: None, state: State::Unknown, steps, is_complete: true };
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_looks_again_by_itself_only_for_a_while() {
+    fn a_page_without_a_result_polls_for_two_minutes_and_a_failed_one_never() {
         let look = nothing("a", 1_000_000);
         assert!(look.is_watched(1_000_000) && !look.is_due(1_000_000));
         assert!(look.is_due(1_000_000 + PAUSE) && !look.is_due(1_000_000 + WATCHED));
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_leads_to_what_it_is_about() {
+    fn the_address_of_an_event_or_record_contains_its_key() {
         let since = Key::Event { id: "01X".to_owned(), since: Some(5) };
         assert_eq!(since.href(), "/events/event?id=01X&since=5");
         assert_eq!(since.fields(), [("id", "01X".to_owned()), ("since", "5".to_owned())]);

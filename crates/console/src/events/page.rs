@@ -1,4 +1,4 @@
-//! The page of one event. Its address names the event or a record, and holds no personal data.
+//! The page of one event. Its URL contains the event id or the position of a record, and no personal data.
 
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ use crate::routes::{By, Routes};
 use crate::screen::Screen;
 use crate::state::Console;
 
-/// The longest event id of an address, in bytes.
+/// Maximum length of an event id in a URL, in bytes.
 const LONGEST_ID: usize = 1000;
-/// The longest reason for a reveal, in characters.
+/// Maximum length of the reason for a reveal, in characters.
 const LONGEST_REASON: usize = 300;
 
 pub(super) fn routes() -> Routes {
@@ -41,7 +41,7 @@ pub(super) fn routes() -> Routes {
         .post("/events/reveal", reveal)
 }
 
-/// What an address or a form says: `id` and `since`, or `topic` and `position`.
+/// Fields of a URL or a form: `id` and `since`, or `topic` and `position`.
 #[derive(Debug, Default, Deserialize)]
 struct Address {
     #[serde(default)]
@@ -52,10 +52,10 @@ struct Address {
     topic: String,
     #[serde(default)]
     position: String,
-    /// Whether the mapping of today is compared.
+    /// Set if the page compares the stored event with today's mapping.
     #[serde(default)]
     again: Option<String>,
-    /// The version that the page shows.
+    /// Version of the result that the page shows.
     #[serde(default)]
     seen: String,
     #[serde(default)]
@@ -116,7 +116,7 @@ fn show(by: &By<Viewer>, console: &Console, address: &Address) -> Result<Respons
     Ok(looking(by, console, &key, running.as_ref())?.into_response())
 }
 
-/// A page while a job runs.
+/// The page while a job is running.
 #[derive(Template)]
 #[template(path = "events/looking.html")]
 struct LookingPage {
@@ -127,7 +127,7 @@ struct LookingPage {
     back: String,
 }
 
-/// The part of it that is loaded again and again.
+/// The part of [`LookingPage`] that is reloaded periodically.
 #[derive(Template)]
 #[template(path = "events/job.html")]
 struct LookingPart {
@@ -144,7 +144,7 @@ fn looking<R>(by: &By<R>, console: &Console, key: &Key, running: Option<&Running
     render(&LookingPage { page, title, job, poll: poll(key, ""), back: key.href() })
 }
 
-/// The address that a page asks for news.
+/// Returns the path that a page polls for changes.
 fn poll(key: &Key, seen: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(key.fields());
@@ -154,7 +154,7 @@ fn poll(key: &Key, seen: &str) -> String {
     format!("/events/look?{}", query.finish())
 }
 
-/// Begins to look. With an earlier look, only what may have changed since is read.
+/// Starts a search. With an earlier result, it reads only records in which something may have changed.
 fn begin(console: &Console, user: &User, key: &Key, earlier: Option<&Look>) -> Result<(), Box<Running>> {
     let now = console.now();
     let job = console.jobs().begin(JobKind::Find, &user.name, now)?;
@@ -174,14 +174,15 @@ fn begin(console: &Console, user: &User, key: &Key, earlier: Option<&Look>) -> R
             Ok(None) => Outcome::Nothing,
             Err(error) => Outcome::Failed(error),
         };
-        // The result is there before the job has ended.
+        // Keep the result before the job ends, because pages look for it as soon as no job is running.
         events.looks.keep(Look { key, first_at, at: now, outcome }, console.now());
         drop(job);
     });
     Ok(())
 }
 
-/// What has happened since a page was shown: its progress, or that it has to be loaded again.
+/// Responds to the poll of a page: with the progress of the job, with a reload if the result has changed, or with no
+/// content.
 async fn watch(
     by: By<Viewer>,
     State(console): State<Console>,
@@ -195,7 +196,7 @@ async fn watch(
     }
     let is_due = look.as_ref().is_none_or(|look| look.is_due(now));
     if is_due && console.jobs().running().is_none() {
-        // Somebody else may have begun a job at this moment; then the next question begins this one.
+        // Another user may have started a job at this moment. Then the next poll tries again.
         drop(begin(&console, &by.user, &key, look.as_deref()));
     }
     if let Some(look) = look {
@@ -207,12 +208,12 @@ async fn watch(
     Ok(render(&LookingPart { page, job, poll: poll(&key, ""), back: key.href() })?.into_response())
 }
 
-/// The status that makes htmx ask no more.
+/// Returns the status code that makes htmx stop polling.
 fn no_more_polling() -> StatusCode {
     StatusCode::from_u16(286).unwrap_or(StatusCode::NO_CONTENT)
 }
 
-/// Looks again, also at what was read before.
+/// Searches again from the beginning and discards the earlier result.
 async fn look_again(
     by: By<Viewer>,
     State(console): State<Console>,
@@ -220,12 +221,12 @@ async fn look_again(
 ) -> Result<Redirect, Failure> {
     let key = address.key()?;
     console.screens().events.looks.forget(&key, console.now());
-    // If another job runs, the page waits for it.
+    // If another job is running, the page waits for it.
     drop(begin(&console, &by.user, &key, None));
     Ok(Redirect::to(&key.href()))
 }
 
-/// A page when there is no event.
+/// The page if no event was found.
 #[derive(Template)]
 #[template(path = "events/no_event.html")]
 struct NoEventPage {
@@ -233,9 +234,9 @@ struct NoEventPage {
     title: &'static str,
     sentence: String,
     fields: Vec<(&'static str, String)>,
-    /// The address that is asked for news.
+    /// Path to poll for changes.
     poll: Option<String>,
-    /// The same event in everything that is retained.
+    /// Path of the same page without a time limit, so that all retained records are searched.
     everything: Option<String>,
 }
 
@@ -288,7 +289,7 @@ fn poll_while_watched(look: &Look, now: i64) -> Option<String> {
     look.is_watched(now).then(|| poll(&look.key, &look.version()))
 }
 
-/// The address of the same page without a limit of what is read.
+/// Returns the path of the same page without a time limit; `None` if there is no limit.
 fn everything(key: &Key) -> Option<String> {
     match key {
         Key::Event { id, since: Some(_) } => Some(Key::Event { id: id.clone(), since: None }.href()),
@@ -328,7 +329,7 @@ fn life_page<R>(
     })
 }
 
-/// Shows the values of one event, once, and writes that into the audit log.
+/// Shows the values of one event once, and writes the reveal to the audit log.
 async fn reveal(
     by: By<Investigator>,
     State(console): State<Console>,
@@ -350,7 +351,7 @@ async fn reveal(
     let Outcome::Found(life) = &look.outcome else {
         return Err(Failure::Conflict("There is no event to reveal.".to_owned()));
     };
-    // An id that may be personal data is not in the log: then a record stands for the event.
+    // The log must not contain an id that may be personal data, so it contains the record of the webhook instead.
     let id = life.timeline.event_id.as_deref().filter(|id| crate::mask::is_code(id));
     let record = || life.webhook.as_ref().map_or_else(|| key.subject(), |webhook| webhook.record.to_string());
     let subject = id.map_or_else(record, str::to_owned);

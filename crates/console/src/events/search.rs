@@ -1,4 +1,4 @@
-//! Searches: by event id or delivery id, and by person. What is searched for is sent in a form, and is part of no address.
+//! Searches by event id, by delivery id and by person. The searched text is sent in a form and is not part of any URL.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,11 +27,11 @@ use crate::routes::{By, Routes};
 use crate::screen::Screen;
 use crate::state::Console;
 
-/// How many searches are kept.
+/// Maximum number of searches that are kept.
 const MOST: usize = 20;
-/// How many events of a search are shown: the newest.
+/// Maximum number of events of a search that are shown, the newest first.
 const MOST_EVENTS: usize = 200;
-/// The longest text that is searched for, in bytes. No id is longer.
+/// Maximum length of a searched text, in bytes. No id is longer.
 const LONGEST: usize = 1000;
 
 pub(super) fn routes() -> Routes {
@@ -41,7 +41,7 @@ pub(super) fn routes() -> Routes {
         .get("/events/searches/{id}/progress", progress)
 }
 
-/// What kind of text is searched for.
+/// Kind of the searched text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -52,7 +52,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// What was searched for, without the text.
+    /// Returns a description of the search without the text.
     fn words(self) -> &'static str {
         match self {
             Self::Id => "an event id or a delivery id",
@@ -63,7 +63,7 @@ impl Kind {
     }
 
     fn wanted(self, text: &str) -> Option<Wanted> {
-        // The same function made the keys of the records.
+        // The gateway computes the keys of records with the same function.
         let person = |identifier| PersonKey::of_person(identifier, text).map(Wanted::Person);
         match self {
             Self::Id => (!text.trim().is_empty()).then(|| Wanted::Id(text.trim().to_owned())),
@@ -74,11 +74,11 @@ impl Kind {
     }
 }
 
-/// An event that was found.
+/// A row for an event that was found.
 #[derive(Debug, Clone)]
 struct FoundRow {
     event_id: String,
-    /// Its page.
+    /// Path of the page of the event.
     href: Option<String>,
     at: Option<Moment>,
     headline: Headline,
@@ -112,16 +112,16 @@ impl FoundRow {
 
 #[derive(Debug)]
 enum Outcome {
-    /// The newest events first, and how many there are in all.
+    /// The newest events, the newest first, and the number of all events.
     Found(Vec<FoundRow>, usize),
     Stopped,
     Failed(String),
 }
 
-/// A search that has ended. It does not keep what was searched for.
+/// A search that has ended. It does not contain the searched text.
 #[derive(Debug)]
 struct Ended {
-    /// The number of its job.
+    /// Id of the job.
     id: u64,
     at: i64,
     by: String,
@@ -155,13 +155,13 @@ impl Searches {
         self.list().iter().find(|ended| ended.id == id).cloned()
     }
 
-    /// For the list of the screen.
+    /// Returns the rows for the list on the screen.
     pub(super) fn rows(&self) -> Vec<EndedRow> {
         self.list().iter().map(|ended| EndedRow::of(ended)).collect()
     }
 }
 
-/// A search in the list.
+/// A row for a search in the list.
 pub(super) struct EndedRow {
     pub(super) id: u64,
     pub(super) what: &'static str,
@@ -189,10 +189,10 @@ impl EndedRow {
 struct Asked {
     kind: Kind,
     text: String,
-    /// For example `24h`; empty for everything retained.
+    /// Start of the range, for example `24h`; empty for everything that is retained.
     #[serde(default)]
     since: String,
-    /// Whether a person is searched for in every partition.
+    /// Set if a person is searched for in every partition.
     #[serde(default)]
     everywhere: Option<String>,
 }
@@ -230,7 +230,7 @@ async fn start(by: By<Viewer>, State(console): State<Console>, Form(asked): Form
             Err(error) => Outcome::Failed(error),
         };
         let (at, by, kind) = (console.now(), by.user.name, asked.kind);
-        // The result is there before the job has ended.
+        // Keep the result before the job ends, because pages look for it as soon as no job is running.
         events.searches.keep(Ended { id, at, by, kind, since, outcome });
         drop(job);
     });
@@ -242,7 +242,7 @@ async fn start(by: By<Viewer>, State(console): State<Console>, Form(asked): Form
 struct SearchPage {
     page: Page,
     job: Option<JobView>,
-    /// Where the progress comes from, and where to go back to.
+    /// Path that the page polls for the progress. `back` is the path to return to after a stop.
     poll: String,
     back: String,
     what: &'static str,
@@ -250,13 +250,13 @@ struct SearchPage {
     found: Vec<FoundRow>,
     total: String,
     has_more: bool,
-    /// What happened instead of a result.
+    /// Sentence that is shown if the search has no result.
     instead: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Shown {
-    /// Whether the list is shown also for one event.
+    /// Set to show the list instead of a redirect if the search found only one event.
     #[serde(default)]
     list: Option<String>,
 }
@@ -320,7 +320,7 @@ struct JobPart {
     back: String,
 }
 
-/// The progress of a search; at its end, the page is loaded again.
+/// Returns the progress of a search. When it has ended, the response makes the browser reload the page.
 async fn progress(by: By<Viewer>, State(console): State<Console>, Path(id): Path<String>) -> Result<Response, Failure> {
     let id: u64 = id.parse().map_err(|_| unknown())?;
     let running = console.jobs().running().filter(|running| running.id == id && running.kind == JobKind::Find);
@@ -336,9 +336,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_searched_for_as_what_it_is_said_to_be() {
+    fn the_chosen_kind_decides_whether_a_text_is_an_id_or_a_person() {
         assert_eq!(Kind::Id.wanted(" 01X "), Some(Wanted::Id("01X".to_owned())));
-        // printf 'id:42' | sha256sum
+        // The first 32 digits of the output of `printf 'id:42' | sha256sum`.
         let key = |kind: Kind, text: &str| match kind.wanted(text) {
             Some(Wanted::Person(key)) => key.as_str().to_owned(),
             other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! How the screen reaches events.
+//! Access of the screen to events.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,63 +13,63 @@ use xdm::TenantId;
 use crate::jobs::Job;
 use crate::pipeline::{JobObserver, Pace, PipelineAccess};
 
-/// A future of this trait.
+/// Boxed future of the methods of [`EventSource`].
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What to search for, and where.
+/// A search for events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Search {
-    /// What to search for.
+    /// The event, record or person to search for.
     pub wanted: Wanted,
-    /// Only records received at this time or later: milliseconds since 1970.
+    /// Limits the search to records that were received at this time or later: milliseconds since 1970.
     pub since: Option<i64>,
-    /// Every partition, although a person's events are in one.
+    /// Whether a search for a person reads every partition and not only the partition of the person's key.
     pub all_partitions: bool,
 }
 
-/// Gets the events that end, while somebody looks.
+/// Receives events as they end, while a page is open.
 pub trait Listener: Send + Sync + 'static {
-    /// Whether somebody still looks.
+    /// Returns whether a page or a stream is still open.
     fn goes_on(&self) -> bool;
 
-    /// Something about the reading itself.
+    /// Receives the start of reading or a problem with it.
     fn hears(&self, news: &News);
 
-    /// An event has ended.
+    /// Receives an event that has ended.
     fn ended(&self, ended: &Ended);
 }
 
-/// The events of the topics.
+/// Searches for events, reads records and follows the topics.
 pub trait EventSource: std::fmt::Debug + Send + Sync + 'static {
-    /// Searches as this job: it reports its progress, and ends soon after the job was stopped.
+    /// Searches for events, reports the progress to the job, and ends soon after the job is stopped.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Returns the error message for the page.
     fn find<'a>(&'a self, search: &'a Search, job: &'a Job) -> Answering<'a, Result<Vec<Timeline>, String>>;
 
-    /// Reads one record as a part of this job; `None` if it is not there, or not any more.
+    /// Reads one record as a part of the job; `None` if the record does not exist or has expired.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Returns the error message for the page.
     fn stored<'a>(&'a self, record: StepRecord, job: &'a Job) -> Answering<'a, Result<Option<StoredRecord>, String>>;
 
-    /// Passes on every event that ends, as long as the listener wants it.
+    /// Passes every event that ends to the listener until [`Listener::goes_on`] returns `false`.
     ///
     /// # Errors
-    /// Why the reading ended before.
+    /// Returns the error message if reading ended earlier.
     fn tail(&self, listener: Arc<dyn Listener>) -> Answering<'_, Result<(), String>>;
 
-    /// The options with which the transformer maps the records of a source; `None` if there is no such source.
+    /// Returns the mapping options of a source; `None` if the source is not configured.
     fn options(&self, source: Option<&str>) -> Option<SourceOptions>;
 
-    /// The key of the organisation's own fields in an event.
+    /// Returns the tenant id: the key of the organisation's own fields in an event.
     fn tenant(&self) -> &TenantId;
 
-    /// The maximum size of a body after decompression.
+    /// Returns the maximum size of a body after decompression, in bytes.
     fn max_body(&self) -> usize;
 }
 
-/// The events of the topics of a pipeline.
+/// Events in the topics of a pipeline.
 #[derive(Debug)]
 pub struct EventTopics {
     access: Asked<Arc<PipelineAccess>>,
@@ -77,7 +77,8 @@ pub struct EventTopics {
 }
 
 impl EventTopics {
-    /// Over these topics. `tenant` is the key of the organisation's own fields in an event.
+    /// Creates the access to the topics of this pipeline. `tenant` is the tenant id: the key of the organisation's own
+    /// fields in an event.
     #[must_use]
     pub fn new(access: Asked<Arc<PipelineAccess>>, tenant: TenantId) -> Self {
         Self { access, tenant }

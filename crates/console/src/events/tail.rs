@@ -1,4 +1,5 @@
-//! The live tail: one reader for all who look. It runs while a stream is open, and for a moment after a page was shown.
+//! The live tail. One reader serves all open pages. It runs while a stream is open, and for a short time after a page
+//! was requested.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,27 +12,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::source::{EventSource, Listener};
 
-/// How many events are kept, and how many rows a page has at most.
+/// Maximum number of events that are kept, and of rows on a page.
 pub(super) const MOST_ROWS: usize = 500;
-/// How many streams are open at the same time.
+/// Maximum number of open streams.
 const MOST_STREAMS: usize = 50;
-/// How many events wait for a stream. A slower stream misses the oldest ones, and says how many.
+/// Maximum number of events that wait for a stream. A slower stream misses the oldest ones and reports how many.
 const WAITING: usize = 512;
-/// How long the reader runs after a page was shown without a stream: until somebody without JavaScript reloads it.
+/// Time for which the reader runs after a page request without a stream, so that a page without JavaScript shows new
+/// events when it is reloaded.
 const ATTENTION: Duration = Duration::from_secs(60);
-/// How often a stream sends something.
+/// Minimum time between two messages of a stream.
 const BEAT: Duration = Duration::from_millis(250);
-/// How many events a stream sends each time. It is a sample, which a browser and a person can follow.
+/// Maximum number of events in a message. More events would be too many for a person to follow.
 const MOST_PER_BEAT: usize = 25;
-/// How long a stream is open; the browser opens the next one, and has to be allowed to.
+/// Maximum lifetime of a stream. The browser then opens a new stream, which checks the user's role again.
 const LONGEST_STREAM: Duration = Duration::from_secs(600);
 
-/// What the reader passes on to the streams.
+/// A message from the reader to the streams.
 #[derive(Debug, Clone)]
 enum Line {
     Ended(Arc<Ended>),
     Said(String),
-    /// The reading has ended, for this reason.
+    /// Reading has ended, with this message.
     Over(String),
 }
 
@@ -42,9 +44,9 @@ struct State {
     is_running: bool,
     streams: usize,
     shown_at: Option<Instant>,
-    /// What was said last about the reading.
+    /// Last message about reading the topics.
     said: Option<String>,
-    /// Why the last reading ended, until the next one says something.
+    /// Message about the end of the last reader, until the next reader has a message.
     over: Option<String>,
 }
 
@@ -52,7 +54,7 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     lines: Sender<Line>,
-    /// Cancelled when the console stops.
+    /// Token that is cancelled when the console stops.
     stop: CancellationToken,
 }
 
@@ -71,7 +73,7 @@ impl Shared {
             let mut state = self.state();
             (state.said, state.over) = (said, over);
         }
-        // Without an open stream there is no one to send to, which is no error.
+        // Without an open stream there is no receiver, which is not an error.
         drop(self.lines.send(line));
     }
 }
@@ -108,7 +110,7 @@ fn words(news: &News) -> String {
     }
 }
 
-/// The tail. A clone is another handle.
+/// The live tail. Clones share the state.
 #[derive(Debug, Clone)]
 pub(super) struct Tail(Arc<Shared>);
 
@@ -120,19 +122,19 @@ impl Default for Tail {
 }
 
 impl Tail {
-    /// Somebody sees a page with the tail: the reader runs for a moment.
+    /// Records that a page was requested, and starts the reader unless it is running.
     pub(super) fn is_shown(&self, source: &Arc<dyn EventSource>) {
         self.0.state().shown_at = Some(Instant::now());
         self.run(source);
     }
 
-    /// The newest events, the newest first, and what was said last about the reading.
+    /// Returns the newest events, the newest first, and the last message about reading the topics.
     pub(super) fn newest(&self) -> (Vec<Arc<Ended>>, Option<String>) {
         let state = self.0.state();
         (state.newest.iter().cloned().collect(), state.said.clone().or_else(|| state.over.clone()))
     }
 
-    /// Opens a stream; `None` if there are too many.
+    /// Opens a stream; `None` if there are too many streams.
     pub(super) fn open(&self, source: &Arc<dyn EventSource>) -> Option<Stream> {
         let stream = {
             let mut state = self.0.state();
@@ -147,12 +149,12 @@ impl Tail {
         Some(stream)
     }
 
-    /// Ends all streams and the reader: the console stops.
+    /// Ends all streams and the reader when the console stops.
     pub(super) fn end(&self) {
         self.0.stop.cancel();
     }
 
-    /// Starts the reader unless it runs.
+    /// Starts the reader unless it is running.
     fn run(&self, source: &Arc<dyn EventSource>) {
         if std::mem::replace(&mut self.0.state().is_running, true) {
             return;
@@ -160,7 +162,8 @@ impl Tail {
         let (shared, source) = (Arc::clone(&self.0), Arc::clone(source));
         tokio::spawn(async move {
             let ended = source.tail(Arc::clone(&shared) as Arc<dyn Listener>).await;
-            // A stream that opened in the meantime gets its end from this line, and its browser opens another.
+            // A stream that was opened in the meantime also gets this end message, and its browser opens another
+            // stream.
             shared.state().is_running = false;
             shared.say(Line::Over(match ended {
                 Ok(()) => "The reading has ended.".to_owned(),
@@ -170,18 +173,18 @@ impl Tail {
     }
 }
 
-/// What a stream sends next.
+/// The content of the next message of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Beat {
-    /// The oldest first.
+    /// Events that have ended, the oldest first.
     pub(super) ended: Vec<Arc<Ended>>,
-    /// How many other events ended, which are not shown.
+    /// Number of other events that have ended and are not shown.
     pub(super) left_out: u64,
-    /// Something about the reading.
+    /// Message about reading the topics.
     pub(super) said: Option<String>,
 }
 
-/// One open stream. Dropping it ends it: the browser has closed it, or the console stops.
+/// An open stream. It is dropped when the browser closes it or the console stops.
 #[derive(Debug)]
 pub(super) struct Stream {
     lines: Receiver<Line>,
@@ -198,7 +201,8 @@ impl Drop for Stream {
 }
 
 impl Stream {
-    /// What to send next; `None` at the end. `is_wanted` is the filter of the page.
+    /// Waits for events and returns the next message; `None` at the end of the stream. `is_wanted` is the filter of the
+    /// page.
     pub(super) async fn next(&mut self, is_wanted: impl Fn(&Ended) -> bool) -> Option<Beat> {
         if self.is_over {
             return None;
@@ -223,7 +227,7 @@ impl Stream {
         Some(beat)
     }
 
-    /// What has arrived since.
+    /// Adds the events that have arrived in the meantime to the message.
     fn rest(&mut self, beat: &mut Beat, is_wanted: &impl Fn(&Ended) -> bool) {
         while !self.is_over {
             match self.lines.try_recv() {

@@ -1,4 +1,4 @@
-//! The rows of the tail, and which of them a page wants.
+//! The rows of the live tail, and the filter of a page.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::links;
 use crate::mask;
 use crate::page::render;
 
-/// Which events a page wants; an empty text is every one.
+/// Filter of a page. An empty field includes every event.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct TailFilter {
     #[serde(default)]
@@ -50,7 +50,7 @@ impl TailFilter {
         self.metric == name
     }
 
-    /// As the query of an address. The names of sources, channels and metrics are no personal data.
+    /// Returns the filter as the query of a URL. Names of sources, channels and metrics are not personal data.
     pub(super) fn query(&self) -> String {
         let Self { source, channel, metric, outcome } = self;
         let pairs = [("source", source), ("channel", channel), ("metric", metric), ("outcome", outcome)];
@@ -59,29 +59,29 @@ impl TailFilter {
     }
 }
 
-/// The channels and the metrics that events can have.
+/// Returns the channels and the metrics that events can have.
 pub(super) fn choices() -> (Vec<&'static str>, Vec<&'static str>) {
     let channels: BTreeSet<&str> = CATALOGUE.iter().map(|event| event.object_type.as_str()).collect();
     let metrics: BTreeSet<&str> = CATALOGUE.iter().map(|event| event.metric.as_str()).collect();
     (channels.into_iter().collect(), metrics.into_iter().collect())
 }
 
-/// One row.
+/// A row of the live tail.
 pub(super) struct TailRow {
     pub(super) time: Moment,
     pub(super) state: &'static str,
     pub(super) mark: &'static str,
     pub(super) word: &'static str,
-    /// The batch, or the stage and the code of the dead letter.
+    /// The batch of an accepted event, or the stage and code of a dead letter.
     pub(super) detail: String,
-    /// The dead letters of this kind.
+    /// Path of the list of dead letters with the same stage and code.
     pub(super) detail_href: Option<String>,
     pub(super) event: String,
     pub(super) source: String,
     pub(super) event_id: String,
-    /// The page of the event. An id that may be personal data has none.
+    /// Path of the page of the event; `None` if the id may be personal data.
     pub(super) href: Option<String>,
-    /// The beginning of the hash that is the key of the record.
+    /// Beginning of the person key, which is a hash.
     pub(super) person: String,
     pub(super) age: String,
 }
@@ -121,17 +121,17 @@ struct Rows {
     rows: Vec<TailRow>,
 }
 
-/// What a stream sends, as `console.js` reads it.
+/// A message of a stream in the form that `console.js` reads.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Message {
-    /// Rows of the table, the newest first.
+    /// HTML of the new table rows, the newest first.
     rows: String,
     left_out: u64,
     said: Option<String>,
 }
 
-/// The message of a beat. JSON, because a text with line breaks would end a message early.
+/// Returns the message of a beat as JSON, because a line break in the text would end a server-sent event early.
 pub(super) fn message(beat: &Beat) -> Result<String, Failure> {
     let rows = beat.ended.iter().rev().map(|ended| TailRow::of(ended)).collect();
     let rows = if beat.ended.is_empty() { String::new() } else { render(&Rows { rows })?.0 };
@@ -139,7 +139,7 @@ pub(super) fn message(beat: &Beat) -> Result<String, Failure> {
     serde_json::to_string(&message).map_err(|_| Failure::Defect("a message of the tail could not be written"))
 }
 
-/// The newest rows that a filter includes.
+/// Returns the newest rows that match a filter, at most `most`.
 pub(super) fn rows(newest: &[Arc<Ended>], filter: &TailFilter, most: usize) -> Vec<TailRow> {
     newest.iter().filter(|ended| filter.includes(ended)).take(most).map(|ended| TailRow::of(ended)).collect()
 }
@@ -200,13 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_leads_to_its_event_and_searches_from_its_receipt_on() {
+    fn the_link_of_a_row_contains_the_event_id_and_the_receive_time() {
         let row = html(ended());
         assert!(row.contains("/events/event?id=01X&#38;since=1700000001300") && row.contains("180 ms"), "{row}");
     }
 
     #[test]
-    fn nothing_that_may_be_a_value_or_a_script_is_in_a_row() {
+    fn scripts_and_personal_data_in_a_row_are_masked() {
         for hostile in ["<script>alert(1)</script>", "jo@example.com", "\u{202e}x", "a\r\ndata: x", "+491234567890"] {
             let some = || Some(hostile.to_owned());
             let (code, position) = (hostile.to_owned(), Position::new(3, 12));

@@ -22,7 +22,7 @@ use crate::testing::{Answer, NOW, TENANT, TestConsole, screens};
 mod lists;
 
 const HOSTILE: &str = "<script>alert(1)</script>";
-/// Values of the person of these tests, none of which a masked page contains.
+/// Personal data in these tests, which a masked page must not contain.
 const VALUES: [&str; 6] = ["u-4711", "jo@example.com", "Hello Jo", "sekret-token", "c10d9c1", "Unknown value"];
 const RECEIVED: i64 = NOW - 60_000;
 
@@ -87,7 +87,7 @@ fn stored_event(event: Value) -> StoredRecord {
     StoredRecord { event_id: Some("01X".to_owned()), received_at: RECEIVED, size: 1000, value }
 }
 
-/// Topics with these records. Each part can be changed by the test.
+/// A fake of the topics, whose content a test can change.
 #[derive(Debug, Clone)]
 struct Fake(Arc<Mutex<Topics>>);
 
@@ -98,7 +98,7 @@ struct Topics {
     options: SourceOptions,
     ended: Vec<Ended>,
     searches: Vec<Search>,
-    /// A search waits until it is stopped.
+    /// Whether a search waits until its job is stopped.
     waits: bool,
 }
 
@@ -174,7 +174,7 @@ impl EventSource for Fake {
 
 const EVENT: &str = "/events/event?id=01X";
 
-/// A page once no job runs.
+/// Requests a page, waits until no job is running, and requests it again.
 async fn page(console: &TestConsole, role: Role, path: &str) -> Answer {
     console.get(role, path).await;
     idle(console).await;
@@ -198,7 +198,7 @@ fn assert_masked(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn an_event_has_its_life_line_and_three_columns_whose_rows_lead_to_each_other() {
+async fn an_event_page_has_a_life_line_and_three_columns_with_linked_rows() {
     let fake = Fake::new();
     let console = fake.console();
     let first = console.get(Role::Viewer, EVENT).await;
@@ -221,7 +221,7 @@ async fn an_event_has_its_life_line_and_three_columns_whose_rows_lead_to_each_ot
     assert!(!answer.text.contains("are not those") && !answer.text.contains("Show the values"), "{}", answer.text);
     assert_masked(&answer);
     assert!(!answer.text.contains("hx-get"), "an event that has ended is not asked for again");
-    // Every link to a row of this page has its row, and every row that belongs to another one exists.
+    // Every link to a row and every related row must exist on the page.
     let ids: Vec<&str> = answer.text.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let parts = |split: &str| -> Vec<String> {
         answer.text.split(split).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
@@ -240,7 +240,7 @@ async fn an_event_has_its_life_line_and_three_columns_whose_rows_lead_to_each_ot
 }
 
 #[tokio::test]
-async fn values_are_shown_to_an_investigator_with_a_reason_which_is_logged_without_a_value() {
+async fn values_need_a_reveal_by_an_investigator_with_a_reason_that_is_logged_masked() {
     let console = Fake::new().console();
     let fields = [("id", "01X"), ("reason", "ticket 7 of jo@example.com")];
     let early = console.post(Role::Investigator, "/events/reveal", &fields).await;
@@ -266,7 +266,7 @@ async fn values_are_shown_to_an_investigator_with_a_reason_which_is_logged_witho
 }
 
 #[tokio::test]
-async fn hostile_content_in_every_field_is_shown_as_text() {
+async fn hostile_content_in_every_field_is_escaped() {
     let fake = Fake::new();
     let mut hostile = webhook();
     for field in ["href", "recipient", "delivery_id"] {
@@ -300,7 +300,7 @@ async fn hostile_content_in_every_field_is_shown_as_text() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_and_kafka_away_are_sentences_with_a_way_on() {
+async fn a_missing_event_gets_404_unreachable_kafka_502_and_an_invalid_address_422() {
     let fake = Fake::new();
     let console = fake.console();
     fake.set(|topics| topics.found = Ok(Vec::new()));
@@ -334,7 +334,7 @@ async fn what_is_not_there_and_kafka_away_are_sentences_with_a_way_on() {
 }
 
 #[tokio::test]
-async fn a_record_without_an_id_is_found_by_its_position() {
+async fn a_record_without_an_event_id_is_found_by_its_position() {
     let fake = Fake::new();
     let body = b"jo@example.com is not JSON".to_vec();
     fake.set(|topics| {
@@ -360,7 +360,7 @@ async fn a_record_without_an_id_is_found_by_its_position() {
 }
 
 #[tokio::test]
-async fn todays_rules_are_compared_with_what_is_stored_and_nothing_is_written() {
+async fn todays_mapping_is_compared_with_the_stored_event() {
     let fake = Fake::new();
     let console = fake.console();
     let path = format!("{EVENT}&again=1");
@@ -386,7 +386,7 @@ async fn todays_rules_are_compared_with_what_is_stored_and_nothing_is_written() 
 }
 
 #[tokio::test]
-async fn an_event_that_has_not_ended_is_looked_for_again_from_its_first_step_on() {
+async fn the_page_of_an_unfinished_event_polls_and_refreshes_only_after_a_change() {
     let fake = Fake::new();
     fake.set(|topics| {
         let waiting = Timeline { state: State::WaitingForSink, ..accepted() };

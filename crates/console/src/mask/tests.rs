@@ -48,7 +48,7 @@ fn ids_and_codes_are_readable_and_everything_about_a_person_is_masked() {
 }
 
 #[test]
-fn a_readable_field_with_a_value_of_another_form_is_masked() {
+fn a_readable_field_is_masked_if_its_value_is_not_an_id_or_code() {
     for value in ["jo@example.com", "+491234567890", "Jo Smith", "<b>", "\u{202e}x", &"x".repeat(129)] {
         for field in ["event_id", "metric", "object_type"] {
             assert_eq!(shown(Form::Webhook, &json!({field: value}), Values::Masked)[0].1, MASK, "{field} {value}");
@@ -61,7 +61,7 @@ fn a_readable_field_with_a_value_of_another_form_is_masked() {
 }
 
 #[test]
-fn a_name_of_a_field_that_is_a_value_is_masked() {
+fn a_field_name_that_may_be_a_value_is_masked() {
     for key in ["jo@example.com", "+491234567890", "491234567890", "Jo Smith", ""] {
         let event = json!({"data": {key: 1}});
         assert_eq!(shown(Form::Webhook, &event, Values::Masked), pairs(&[("data.•••", MASK)]), "{key}");
@@ -78,7 +78,7 @@ fn a_name_of_a_field_that_is_a_value_is_masked() {
 }
 
 #[test]
-fn a_link_is_shown_up_to_its_query() {
+fn a_web_link_is_shown_without_its_query_and_other_links_are_hidden() {
     let of = |link: &str| before_query(link);
     assert_eq!(of("https://shop.example/a/b").as_deref(), Some("https://shop.example/a/b"));
     assert_eq!(of("http://shop.example#token").as_deref(), Some("http://shop.example?•••"));
@@ -90,14 +90,14 @@ fn a_link_is_shown_up_to_its_query() {
 }
 
 #[test]
-fn a_reason_keeps_its_words_and_loses_what_may_be_a_value() {
+fn addresses_and_long_numbers_in_a_reason_are_masked() {
     assert_eq!(reason("ticket 4711:\nasked by jo@example.com"), "ticket 4711: asked by •••");
     assert_eq!(reason("call +491234567890 back"), "call ••• back");
     assert_eq!(reason(&"x".repeat(1000)).len(), 300);
 }
 
 #[test]
-fn an_event_of_any_size_gives_a_limited_page() {
+fn the_number_of_fields_and_the_length_of_values_are_limited() {
     let wide: Value = (0..1000).map(|n| (format!("f{n}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
     let (fields_of_wide, is_cut) = fields(Form::Webhook, &wide, Values::Masked);
     assert!(fields_of_wide.len() == MOST_FIELDS && is_cut);
@@ -109,7 +109,8 @@ fn an_event_of_any_size_gives_a_limited_page() {
     assert!(found[0].value.chars().count() < LONGEST_VALUE + 50 && found[0].value.ends_with("bytes in all)"));
 }
 
-/// Outputs and inputs of the mapping that hold values of people. A new rule must be in this list or in a table above.
+/// Outputs and inputs of mapping rules that contain personal data. The fields of a new rule must be in this list or in
+/// one of the tables of `mask`.
 const MASKED: &[&str] = &[
     "identityMap.{IDENTITY_NAMESPACE_ID}[].id",
     "identityMap.{IDENTITY_NAMESPACE_CIO_ID}[].id",
@@ -155,7 +156,7 @@ fn every_field_of_the_mapping_is_either_readable_or_masked() {
 }
 
 #[test]
-fn every_readable_field_is_one_of_the_mapping() {
+fn every_readable_field_is_used_by_a_mapping_rule() {
     let outputs: Vec<String> =
         mapping::rules::RULES.iter().map(|rule| rule.output.replace("_{TENANT_ID}", "_*")).collect();
     for path in READABLE_IN_XDM {

@@ -1,4 +1,4 @@
-//! The numbers of the last hour, of which a fixed number is kept.
+//! Samples of the last hour, whose number is limited.
 
 use std::collections::VecDeque;
 
@@ -6,26 +6,26 @@ use operator::status::Status;
 
 use crate::format::{self, Moment};
 
-/// How long samples are kept, in milliseconds.
+/// Time for which samples are kept, in milliseconds.
 pub(super) const HOUR: i64 = 3_600_000;
-/// The shortest time between two samples.
+/// Minimum time between two samples, in milliseconds.
 pub(super) const STEP: i64 = 10_000;
-/// The time that one row of the table covers.
+/// Time that one row of the table covers, in milliseconds.
 const ROW: i64 = 300_000;
 
-/// Some numbers of a status.
+/// The numbers of a status that the charts show.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sample {
-    /// Milliseconds since 1970.
+    /// Time of the status: milliseconds since 1970.
     pub(crate) at: i64,
-    /// Per second.
+    /// Webhooks received per second.
     pub(crate) received: Option<f64>,
     pub(crate) mapped: Option<f64>,
     pub(crate) accepted: Option<f64>,
     pub(crate) dead_letters: Option<f64>,
-    /// Records that wait for the transformers and for the sinks.
+    /// Number of records that wait for the transformer or the sink.
     pub(crate) waiting: Option<f64>,
-    /// Seconds.
+    /// 99th percentile of the event age when Platform accepted the event, in seconds.
     pub(crate) age_p99: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ impl Sample {
             accepted: status.rates.accepted,
             dead_letters: status.rates.dead_letters,
             waiting: raw.or(typed).map(|_| raw.unwrap_or(0.0) + typed.unwrap_or(0.0)),
-            // Without a time, it is the age of everything since the sinks started.
+            // Without a time span, the age covers all events since the sinks started.
             age_p99: status.event_age.filter(|age| age.seconds.is_some()).map(|age| age.p99),
         }
     }
@@ -50,13 +50,13 @@ impl Sample {
 pub(super) struct Hour(VecDeque<Sample>);
 
 impl Hour {
-    /// Adds a sample if the last one is old enough, and drops those that are too old.
+    /// Adds a sample if the last one is old enough, and removes samples that are more than an hour old.
     pub(super) fn add(&mut self, sample: Sample) {
         if self.0.back().is_some_and(|last| (0..STEP).contains(&(sample.at - last.at))) {
             return;
         }
         self.0.push_back(sample);
-        // A clock that was set back does not make it longer.
+        // Limit the number, because samples do not expire after the clock was set back.
         let most = usize::try_from(HOUR / STEP).unwrap_or(usize::MAX);
         while self.0.len() > most || self.0.front().is_some_and(|first| sample.at - first.at > HOUR) {
             self.0.pop_front();
@@ -68,7 +68,7 @@ impl Hour {
     }
 }
 
-/// Five minutes in the table of the last hour.
+/// A row of the table, which covers five minutes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HourRow {
     pub(super) from: Moment,
@@ -79,7 +79,7 @@ pub(super) struct HourRow {
     pub(super) age_p99: String,
 }
 
-/// The last hour in rows, the newest first. Rates are means; the others are the highest values.
+/// Returns the last hour in rows, the newest first. Rates are means; the backlog and the age are maxima.
 pub(super) fn rows(samples: &[Sample], now: i64) -> Vec<HourRow> {
     let first = now - now.rem_euclid(ROW);
     let row = |back: i64| {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_kept_in_steps_whatever_the_clock_does() {
+    fn at_most_an_hour_of_samples_is_kept_even_if_the_clock_is_set_back() {
         let mut hour = Hour::default();
         for at in (0..3 * HOUR).step_by(2000) {
             hour.add(sample(at, 1.0));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_the_mean_rate_and_is_left_out_without_samples() {
+    fn a_row_has_the_mean_rate_and_a_time_without_samples_has_no_row() {
         let rows = rows(&[sample(10_000, 2.0), sample(20_000, 4.0), sample(900_000, 7.0)], 910_000);
         let received: Vec<&str> = rows.iter().map(|row| row.received.as_str()).collect();
         assert_eq!(received, ["7.0/s", "3.0/s"]);

@@ -1,22 +1,22 @@
-//! How the overview reaches the services, Kafka, Platform and Customer.io.
+//! Access of the overview to the services, Kafka, Platform and Customer.io.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use operator::status::{Asked, Inquiry, Look, Outside, TopicState};
 
-/// A future of this trait.
+/// Boxed future of the methods of [`StatusSource`].
 type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What the overview asks.
+/// The systems whose status the overview shows.
 pub trait StatusSource: std::fmt::Debug + Send + Sync + 'static {
-    /// Asks the services.
+    /// Requests health and metrics from the services.
     fn look(&self) -> Answering<'_, Look>;
 
-    /// Asks Kafka.
+    /// Reads the state of the topics from Kafka.
     fn topics(&self) -> Answering<'_, Asked<TopicState>>;
 
-    /// Asks Platform and Customer.io.
+    /// Requests the state of the flow from Platform and of the webhooks from Customer.io.
     fn outside(&self) -> Answering<'_, Outside>;
 }
 

@@ -1,30 +1,31 @@
-//! A line of the last hour, for an SVG that the server writes.
+//! Sparkline of the last hour, as paths for an SVG that the server renders.
 
 use std::fmt::Write;
 
 use super::hour::{HOUR, Sample};
 
-/// The size of the picture: a unit is five seconds, and a hundredth of the height.
+/// Size of the SVG view box. A horizontal unit is five seconds.
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 100.0;
-/// Why writing a text succeeds.
+/// Reason for which writing to a `String` cannot fail.
 const WRITTEN: &str = "a String takes everything";
-/// Two samples that are further apart are not joined, in milliseconds.
+/// Maximum time between two samples that the line connects, in milliseconds.
 const GAP: i64 = 45_000;
 
-/// A line, and what it says in words.
+/// A sparkline with a title that describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Spark {
-    /// The title of the picture.
+    /// Title of the SVG.
     pub(super) title: String,
-    /// The `d` of a path; empty if there is nothing to draw.
+    /// Attribute `d` of the path of the line; empty without samples.
     pub(super) line: String,
-    /// The same, closed at the base line.
+    /// Attribute `d` of the area between the line and the base line.
     pub(super) area: String,
 }
 
 impl Spark {
-    /// `name` is what is measured, and `shown` writes one value.
+    /// Creates the sparkline of one value of the samples. `name` is the name of the value, `value` reads it from a
+    /// sample, and `shown` formats it.
     pub(super) fn of(
         name: &str,
         samples: &[Sample],
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_goes_from_left_to_right_and_its_title_says_the_same() {
+    fn a_sparkline_runs_up_to_now_and_its_title_has_the_current_and_highest_value() {
         let found = spark(&[(HOUR - 20_000, 5.0), (HOUR - 10_000, 10.0), (HOUR, 0.0)]);
         assert_eq!(found.title, "Received in the last hour: now 0/s, highest 10/s");
         assert_eq!(found.line, "M716.0 50.0L718.0 4.0L720.0 96.0");
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_samples_is_a_gap_and_no_samples_are_no_line() {
+    fn a_time_without_samples_is_a_gap_in_the_sparkline() {
         assert_eq!(spark(&[(0, 1.0), (HOUR, 1.0)]).line, "M0.0 4.0M720.0 4.0");
         assert_eq!(spark(&[(HOUR, f64::NAN), (-1, 7.0)]).line, "");
         assert_eq!(spark(&[(HOUR, 0.0)]).line, "M720.0 96.0");

@@ -1,4 +1,4 @@
-//! The page on fake answers.
+//! Tests of the overview with a fake status.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::{Overview, hour};
 use crate::access::Role;
 use crate::testing::{NOW, TestConsole, screens};
 
-/// A text that no page may contain as it is.
+/// A text that every page must escape.
 const HOSTILE: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u{202e}";
 
 fn page(service: &str, more: &str) -> Exposition {
@@ -73,7 +73,7 @@ fn view(answers: Answers) -> View {
 }
 
 #[test]
-fn a_healthy_pipeline_is_said_in_one_sentence_with_its_rates() {
+fn a_healthy_pipeline_is_shown_as_well_with_the_numbers_of_each_station() {
     let view = view(healthy());
     assert_eq!((view.headline.state, view.headline.title), (State::Good, "All is well"));
     let names: Vec<&str> = view.stations.iter().map(|station| station.name).collect();
@@ -85,7 +85,7 @@ fn a_healthy_pipeline_is_said_in_one_sentence_with_its_rates() {
 }
 
 #[test]
-fn the_worst_finding_is_the_headline_with_what_to_do_first() {
+fn the_worst_finding_is_the_headline_with_a_first_step() {
     let mut answers = healthy();
     answers.now.answers[2] = answer("sink", "customerio_sink_held{reason=\"schema\"} 1\n");
     let view = view(answers);
@@ -96,7 +96,7 @@ fn the_worst_finding_is_the_headline_with_what_to_do_first() {
 }
 
 #[test]
-fn kafka_away_and_a_service_away_are_said_and_nothing_is_made_up() {
+fn an_unreachable_kafka_or_service_is_shown_without_invented_numbers() {
     let mut answers = healthy();
     answers.topics = Asked::Failed("no broker answers".to_owned());
     answers.now.answers[0] =
@@ -108,7 +108,7 @@ fn kafka_away_and_a_service_away_are_said_and_nothing_is_made_up() {
 }
 
 #[test]
-fn a_first_time_visitor_is_led_to_connect() {
+fn without_services_and_kafka_the_headline_links_to_connect() {
     let nothing = Answers {
         now: Look {
             at: NOW,
@@ -127,7 +127,7 @@ fn a_first_time_visitor_is_led_to_connect() {
     assert_eq!(view(nothing).headline.link.map(|link| link.href), Some("/connect"));
 }
 
-/// Answers always the same.
+/// Source that always returns the same status.
 #[derive(Debug)]
 struct Fake(Answers);
 
@@ -201,7 +201,7 @@ async fn hostile_answers_are_escaped_in_every_field() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_services_are_asked_rarely_unless_somebody_looks() {
+async fn services_are_polled_every_10_s_and_every_2_s_while_a_page_is_open() {
     #[derive(Debug, Default)]
     struct Counting(std::sync::atomic::AtomicU32);
     impl StatusSource for Arc<Counting> {

@@ -1,4 +1,4 @@
-//! What the page shows of a status: a pure function.
+//! Converts a status into the data of the page: pure functions.
 
 mod flow;
 mod lists;
@@ -53,7 +53,7 @@ impl View {
     }
 }
 
-/// Whether nothing is set up as far as anyone can see: then the first step is to connect.
+/// Returns whether nothing seems to be set up. In this case the headline links to the screen Connect.
 fn is_new(status: &Status) -> bool {
     let no_service = status.services.iter().all(|service| service.name.is_none());
     let no_topics = matches!(status.dead_letters, Asked::NotConfigured(_)) || !status.missing_topics.is_empty();
@@ -99,14 +99,14 @@ fn all_is_well(status: &Status) -> String {
     }
 }
 
-/// A text of the status as a sentence.
+/// Formats a text of the status as a sentence.
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
     format!("{first}{}.", chars.as_str().trim_end_matches('.'))
 }
 
-/// A next step as a sentence; one that begins with a command stays as it is.
+/// Formats a next step as a sentence. A step that begins with a command gets "Run" in front.
 fn sentence_of_step(step: &str) -> String {
     if step.starts_with('`') { format!("Run {step}.") } else { sentence(step) }
 }
@@ -126,7 +126,7 @@ fn finding(finding: &Finding) -> FindingRow {
     }
 }
 
-/// The screen for a finding.
+/// Returns a link to the screen that helps with a finding.
 fn link(code: &str) -> Option<Link> {
     match code {
         "dead_letters" => Some(Link { href: "/dead-letters", text: "Open Dead letters" }),

@@ -1,4 +1,4 @@
-//! Asks again and again: often while somebody looks, and rarely otherwise. No page waits for an answer.
+//! Polls the status in the background, more often while a page is open. Pages show the last result without waiting.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use super::hour::{Hour, Sample};
 use super::source::StatusSource;
 
-/// How often the services are asked while somebody looks.
+/// Poll interval of the services while a page is open.
 const WATCHED: Duration = Duration::from_secs(2);
-/// How often otherwise: the samples of the last hour need it.
+/// Poll interval of the services while no page is open, for the samples of the last hour.
 const UNWATCHED: Duration = Duration::from_secs(10);
-/// How long after the last request somebody still looks, in milliseconds.
+/// Time after the last request during which a page counts as open, in milliseconds.
 const ATTENTION: i64 = 15_000;
-/// How often Kafka is asked while somebody looks: this reads the dead-letter topic.
+/// Poll interval of Kafka while a page is open. Each poll reads the dead-letter topic.
 const TOPICS: Duration = Duration::from_secs(15);
-/// How often Platform and Customer.io are asked while somebody looks.
+/// Poll interval of Platform and Customer.io while a page is open.
 const OUTSIDE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -29,17 +29,17 @@ struct Known {
     hour: Hour,
 }
 
-/// The state of the screen.
+/// State of the screen Overview: the last status and the samples of the last hour.
 #[derive(Debug)]
 pub struct Overview {
     source: Arc<dyn StatusSource>,
     known: Mutex<Known>,
-    /// When somebody looked last.
+    /// Time of the last request of a page: milliseconds since 1970.
     watched_at: AtomicI64,
 }
 
 impl Overview {
-    /// An overview that asks this source, once [`Overview::follow`] runs.
+    /// Creates an overview that polls this source while [`Overview::follow`] runs.
     pub fn new(source: impl StatusSource) -> Self {
         Self { source: Arc::new(source), known: Mutex::default(), watched_at: AtomicI64::new(i64::MIN) }
     }
@@ -48,13 +48,13 @@ impl Overview {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last status, and the samples of the last hour.
+    /// Returns the last status and the samples of the last hour.
     pub(super) fn current(&self) -> (Option<Arc<Status>>, Vec<Sample>) {
         let known = self.known();
         (known.status.clone(), known.hour.samples())
     }
 
-    /// Somebody looks at this time.
+    /// Records that a page was requested at this time: milliseconds since 1970.
     pub(super) fn is_watched(&self, now: i64) {
         self.watched_at.fetch_max(now, Ordering::Relaxed);
     }
@@ -63,7 +63,7 @@ impl Overview {
         now.saturating_sub(self.watched_at.load(Ordering::Relaxed)) < ATTENTION
     }
 
-    /// Asks until the stop.
+    /// Polls until `stop` is cancelled.
     pub(crate) async fn follow(&self, now: impl Fn() -> i64, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -89,7 +89,7 @@ impl Overview {
             let topics = topics.answer().await;
             let status = status(Answers { now: looked, before, a_while_before, topics, flow, webhooks });
             self.keep(status);
-            // Somebody who comes now need not wait for long.
+            // Check for an opened page every two seconds, so that its first update does not take ten seconds.
             let mut waited = WATCHED;
             tokio::time::sleep_until(begun + WATCHED).await;
             while waited < UNWATCHED && !self.has_attention(now()) {
@@ -106,7 +106,7 @@ impl Overview {
     }
 }
 
-/// Something slow that is asked in the background, and its last answer.
+/// A slow query that runs in the background, and its last result.
 #[derive(Debug)]
 struct Question<T> {
     every: Duration,
@@ -120,7 +120,7 @@ impl<T: Clone> Question<T> {
         Self { every, last: Asked::NotConfigured("not asked yet".to_owned()), answered_at: None, asking: None }
     }
 
-    /// Asks if it is due.
+    /// Starts the query if it is due and not running.
     fn ask(&mut self, is_watched: bool, ask: impl FnOnce() -> JoinHandle<Asked<T>>) {
         let is_due = self.answered_at.is_none_or(|at| is_watched && at.elapsed() >= self.every);
         if self.asking.is_none() && is_due {
@@ -128,7 +128,7 @@ impl<T: Clone> Question<T> {
         }
     }
 
-    /// The last answer. A new one is taken over if it is there.
+    /// Returns the last result, or the new one if the query has ended.
     async fn answer(&mut self) -> Asked<T> {
         if let Some(answered) = self.asking.take_if(|asking| asking.is_finished()) {
             self.last = answered.await.unwrap_or_else(|_| Asked::Failed("asking failed; this is a defect".to_owned()));
@@ -146,7 +146,7 @@ impl<T> Drop for Question<T> {
     }
 }
 
-/// The same for Platform and Customer.io, which are asked together.
+/// A [`Question`] to Platform and Customer.io together.
 #[derive(Debug, Default)]
 struct OutsideQuestion(Option<Question<Outside>>);
 

@@ -1,20 +1,20 @@
-//! The audits that have ended: the last ones, until the console is started again.
+//! The last audits that have ended. They are lost when the console restarts.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::source::{AuditSource, Finished, Range};
 
-/// How many results are kept.
+/// Maximum number of results that are kept.
 const KEPT: usize = 20;
 
-/// How an audit ended.
+/// Outcome of an audit.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Explained(Finished),
     Unexplained(Finished),
     Stopped,
-    /// Why there is no answer.
+    /// The audit ended with this error.
     Failed(String),
 }
 
@@ -30,16 +30,16 @@ impl Outcome {
 /// An audit that has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// The number of its job.
+    /// Id of the audit's job.
     pub(super) id: u64,
-    /// Milliseconds since 1970.
+    /// End time: milliseconds since 1970.
     pub(super) at: i64,
     pub(super) by: String,
     pub(super) range: Range,
     pub(super) outcome: Outcome,
 }
 
-/// The state of the screen.
+/// State of the screen Proof: the source of audits and the last results.
 #[derive(Debug)]
 pub struct Proof {
     source: Box<dyn AuditSource>,
@@ -47,7 +47,7 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// A screen that audits with this.
+    /// Creates a screen that runs its audits with this source.
     pub fn new(source: impl AuditSource) -> Self {
         Self { source: Box::new(source), ended: Mutex::default() }
     }
@@ -66,7 +66,7 @@ impl Proof {
         list.truncate(KEPT);
     }
 
-    /// The newest first.
+    /// Returns the audits that have ended, the newest first.
     pub(super) fn ended(&self) -> Vec<Arc<Ended>> {
         self.list().iter().cloned().collect()
     }
@@ -82,7 +82,7 @@ mod tests {
     use crate::testing::Silent;
 
     #[test]
-    fn only_the_last_results_are_kept() {
+    fn only_the_newest_audit_results_are_kept() {
         let proof = Proof::new(Silent);
         for id in 0..100 {
             proof.keep(Ended { id, at: 0, by: "jo".to_owned(), range: Range::default(), outcome: Outcome::Stopped });

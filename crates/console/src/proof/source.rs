@@ -1,4 +1,4 @@
-//! How the screen audits.
+//! Runs audits for the screen Proof.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use super::table::Table;
 use crate::jobs::Job;
 use crate::pipeline::{JobObserver, PipelineAccess};
 
-/// A range of time: milliseconds since 1970.
+/// A range of receive times in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Range {
-    /// From this time on; everything that is retained without one.
+    /// Inclusive start; `None` includes everything that is retained.
     pub since: Option<i64>,
-    /// Before this time; until now without one.
+    /// Exclusive end; `None` is the current time.
     pub until: Option<i64>,
 }
 
 impl Range {
-    /// For a sentence or a title.
+    /// Returns the range as text for a title or the log.
     pub(super) fn words(self) -> String {
         match (self.since.map(rfc3339), self.until.map(rfc3339)) {
             (None, None) => "everything retained".to_owned(),
@@ -32,23 +32,23 @@ impl Range {
     }
 }
 
-/// A result, of which only what is shown is kept.
+/// Result of an audit, reduced to what pages show and the JSON for the download.
 #[derive(Debug, Clone)]
 pub struct Finished {
     pub(super) is_explained: bool,
-    /// Whether no record is in progress.
+    /// Whether no record is still in progress.
     pub(super) is_complete: bool,
     pub(super) records_read: u64,
     pub(super) table: Table,
     pub(super) json: String,
 }
 
-/// Audits a range.
+/// Audits a time range.
 pub trait AuditSource: std::fmt::Debug + Send + Sync + 'static {
-    /// Audits this range as this job: it reports its progress, and ends soon after the job was stopped.
+    /// Audits a range, reports the progress to the job, and ends soon after the job is stopped.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Returns the error message for the page.
     fn audit<'a>(
         &'a self,
         range: Range,

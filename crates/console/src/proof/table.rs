@@ -1,4 +1,4 @@
-//! The result of an audit row by row, each with what it means: a pure function.
+//! Builds the table of an audit result, in which each row has an explanation: pure functions.
 
 use operator::PipelineTopics;
 use operator::audit::{Audit, MissingReader, NamedFinding};
@@ -7,19 +7,19 @@ use reconcile::{DeadLetterCounts, FindingKind, Topic};
 use crate::format;
 use crate::links;
 
-/// A row of a section.
+/// A count with its explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) count: String,
     pub(super) remark: String,
     pub(super) meaning: &'static str,
-    /// Whether the count is a breach.
+    /// Whether the count violates what an audit guarantees.
     pub(super) is_breach: bool,
     pub(super) link: Option<&'static str>,
 }
 
-/// The rows of a topic.
+/// The rows for one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) title: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct Section {
     pub(super) rows: Vec<Row>,
 }
 
-/// A record with a problem.
+/// A row for a record with a problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FindingRow {
     pub(super) topic: String,
@@ -37,7 +37,7 @@ pub(super) struct FindingRow {
     pub(super) what: &'static str,
 }
 
-/// What is shown of an audit.
+/// The result of an audit in the form that a page shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Table {
     pub(super) sections: Vec<Section>,
@@ -74,17 +74,17 @@ impl Table {
     }
 }
 
-/// A row about an outcome.
+/// Returns a row for the number of records with an outcome.
 fn row(name: &'static str, count: u64, meaning: &'static str) -> Row {
     Row { name, count: format::count(count), remark: String::new(), meaning, is_breach: false, link: None }
 }
 
-/// A row that should be 0.
+/// Returns a row whose count is a breach unless it is 0.
 fn breach(name: &'static str, count: u64, meaning: &'static str) -> Row {
     Row { is_breach: count > 0, ..row(name, count, meaning) }
 }
 
-/// A row about dead letters.
+/// Returns a row for dead letters, with their numbers by state.
 fn dead(name: &'static str, counts: DeadLetterCounts, meaning: &'static str) -> Row {
     let [open, replayed, discarded] = [counts.open, counts.replayed, counts.discarded].map(format::count);
     let remark = match counts.total() {

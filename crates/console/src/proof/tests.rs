@@ -57,7 +57,7 @@ fn finished(audit: &Audit) -> Finished {
     }
 }
 
-/// Answers when the test says so, or when the job is stopped.
+/// Source whose audit ends when the test sends a result or the job is stopped.
 #[derive(Debug)]
 struct Fake(Mutex<Option<oneshot::Receiver<Result<Finished, String>>>>);
 
@@ -98,7 +98,7 @@ async fn start(console: &TestConsole) -> Answer {
 }
 
 #[tokio::test]
-async fn an_audit_runs_as_a_job_and_its_result_is_kept_and_explained() {
+async fn an_audit_runs_as_one_job_and_its_result_is_kept_as_page_and_json() {
     let (console, answer) = console();
     assert_eq!(start(&console).await.status, StatusCode::SEE_OTHER);
     let page = console.get(Role::Viewer, "/proof").await.text;
@@ -126,7 +126,7 @@ async fn an_audit_runs_as_a_job_and_its_result_is_kept_and_explained() {
 }
 
 #[tokio::test]
-async fn an_audit_can_be_stopped_by_another_viewer() {
+async fn a_viewer_can_stop_an_audit() {
     let (console, _answer) = console();
     start(&console).await;
     let stopped = console.post(Role::Viewer, "/jobs/stop", &[("id", "1"), ("back", "/proof")]).await;
@@ -138,7 +138,7 @@ async fn an_audit_can_be_stopped_by_another_viewer() {
 }
 
 #[tokio::test]
-async fn kafka_away_is_a_result_with_its_reason() {
+async fn a_failed_audit_shows_the_escaped_error() {
     let (console, answer) = console();
     start(&console).await;
     answer.send(Err(format!("no broker answers {HOSTILE}"))).unwrap();
@@ -148,7 +148,7 @@ async fn kafka_away_is_a_result_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_range_that_cannot_be_used_starts_nothing() {
+async fn an_invalid_or_empty_range_starts_no_audit() {
     let (console, _answer) = console();
     for fields in [[("since", "soon"), ("until", "")], [("since", "2026-11-02"), ("until", "2026-11-01")]] {
         let answer = console.post(Role::Viewer, "/proof/start", &fields).await;
@@ -159,7 +159,7 @@ async fn a_range_that_cannot_be_used_starts_nothing() {
 }
 
 #[test]
-fn everything_explained_has_no_breach() {
+fn only_unexplained_records_are_breaches() {
     let report = Report { raw: RawColumns { records: 1, typed: 1, ..RawColumns::default() }, ..Report::default() };
     let table = Table::of(&Audit { report, findings: Vec::new(), missing_readers: Vec::new(), ..audit() }, &topics());
     assert!(table.sections.iter().flat_map(|section| &section.rows).all(|row| !row.is_breach));
@@ -175,7 +175,7 @@ fn everything_explained_has_no_breach() {
 }
 
 #[test]
-fn a_range_in_words_names_its_bounds() {
+fn a_range_is_described_by_its_bounds() {
     let words = |since, until| Range { since, until }.words();
     assert_eq!(words(None, None), "everything retained");
     assert_eq!(words(Some(NOW), None), "from 2023-11-14T22:13:20.000Z");

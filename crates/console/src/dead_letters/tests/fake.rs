@@ -16,21 +16,21 @@ use crate::state::Screens;
 use crate::testing::{Answer, NOW, TestConsole, screens};
 
 pub(super) const HOSTILE: &str = "<script>alert(1)</script>\u{202e}";
-/// Values of a person, none of which a viewer may see.
+/// Personal data that a viewer must not see.
 pub(super) const VALUES: [&str; 5] =
     ["ann@example.com", "Ann Smith", "+4915112345678", "secret-token", "cio_person_77"];
 
 #[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) dead_letters: Vec<IndexedDeadLetter>,
-    /// Why Kafka does not answer.
+    /// Error that every read returns.
     pub(super) error: Option<String>,
     pub(super) is_missing: bool,
     pub(super) orders: Vec<Order>,
-    /// Operations wait until they are notified.
+    /// Whether operations wait until `go_on` is notified or the job is stopped.
     pub(super) is_waiting: bool,
     pub(super) refused: Vec<(Position, String)>,
-    /// How an operation that changes something ends early.
+    /// Error with which an operation that is not a dry run ends.
     pub(super) fails: Option<EndedEarly>,
 }
 
@@ -81,7 +81,7 @@ impl Fake {
         fake
     }
 
-    /// Of these codes of the sink, so many each.
+    /// Creates dead letters of the sink with these codes and the given number for each code.
     pub(super) fn of_codes(codes: &[(&str, i64)]) -> Self {
         let all = codes.iter().flat_map(|(code, count)| (0..*count).map(move |_| *code)).enumerate();
         Self::new(all.map(|(offset, code)| dead_letter(&format!("0:{offset}"), Stage::Sink, code)).collect())
@@ -95,7 +95,7 @@ impl Fake {
         TestConsole::new(Screens { dead_letters: DeadLetters::new(self.clone()), ..screens() }, &[])
     }
 
-    /// Somebody else resolves these.
+    /// Resolves the first `count` unresolved dead letters as another user.
     pub(super) fn resolve(&self, count: usize, kind: ResolutionKind) {
         self.change(|world| {
             let open = world.dead_letters.iter_mut().filter(|dead_letter| dead_letter.resolution.is_none());
@@ -190,7 +190,7 @@ impl DeadLetterSource for Fake {
                 if order.bounds.at_most.is_some_and(|most| open.len() > most) {
                     return Err(EndedEarly { error: "more than were confirmed".to_owned(), resolved: 0 });
                 }
-                // A stop ends it after the first.
+                // A stopped job resolves only the first dead letter.
                 let count = if job.goes_on() { open.len() } else { 1 };
                 for found in open.into_iter().take(count) {
                     found.resolution = Some(Resolution {
@@ -226,7 +226,7 @@ pub(super) async fn ended(console: &TestConsole) {
     tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the job ends");
 }
 
-/// A dry run of a replay of one code, and its page.
+/// Runs a dry run of a replay for one code. Returns the path and content of its page.
 pub(super) async fn dry_run(console: &TestConsole, code: &str) -> (String, Answer) {
     let fields = [("operation", "replay"), ("how", "as-is"), ("code", code)];
     let answer = console.post(Role::Operator, "/dead-letters/plan", &fields).await;
@@ -237,7 +237,7 @@ pub(super) async fn dry_run(console: &TestConsole, code: &str) -> (String, Answe
     (to, page)
 }
 
-/// Confirms a plan.
+/// Sends the form that confirms the plan of a dry run.
 pub(super) async fn confirm(console: &TestConsole, plan: &str, number: &str) -> Answer {
     let fields = [("plan", plan), ("note", "the schema is right now"), ("confirm", number)];
     console.post(Role::Operator, "/dead-letters/carry-out", &fields).await

@@ -8,7 +8,7 @@ use super::super::source::{Answering, Search};
 use super::*;
 use crate::jobs::Job;
 
-/// Keeps the listener for the test, and reads until no one looks or the test fails it.
+/// Source that keeps its listeners for the test. It reads until no stream or page is open or the test makes it fail.
 #[derive(Debug, Default)]
 struct Fake {
     listeners: Mutex<Vec<Heard>>,
@@ -85,7 +85,7 @@ impl Test {
         Self { source: Arc::clone(&fake) as Arc<dyn EventSource>, fake, tail: Tail::default() }
     }
 
-    /// The listener of the reader that was started last.
+    /// Waits until this number of readers was started, and returns the listener of the last one.
     async fn listener(&self, readers: usize) -> Arc<dyn Listener> {
         while self.fake.listeners.lock().unwrap().len() < readers {
             tokio::task::yield_now().await;
@@ -95,7 +95,7 @@ impl Test {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_reader_serves_all_streams_and_ends_when_the_last_tab_is_closed() {
+async fn one_reader_serves_all_streams_until_the_last_stream_is_closed() {
     let test = Test::new();
     let (mut one, two) = (test.tail.open(&test.source).unwrap(), test.tail.open(&test.source).unwrap());
     let listener = test.listener(1).await;
@@ -115,7 +115,7 @@ async fn one_reader_serves_all_streams_and_ends_when_the_last_tab_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_a_sample_and_says_how_much_it_left_out() {
+async fn a_stream_sends_a_limited_sample_and_counts_the_events_left_out() {
     let test = Test::new();
     let mut stream = test.tail.open(&test.source).unwrap();
     let listener = test.listener(1).await;
@@ -134,7 +134,7 @@ async fn a_stream_is_a_sample_and_says_how_much_it_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_with_the_reader_with_its_time_and_with_the_console() {
+async fn a_stream_ends_when_its_reader_fails_its_time_is_over_or_the_console_stops() {
     let test = Test::new();
     let mut stream = test.tail.open(&test.source).unwrap();
     test.listener(1).await;
@@ -152,7 +152,7 @@ async fn a_stream_ends_with_the_reader_with_its_time_and_with_the_console() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_a_limit_of_streams() {
+async fn a_stream_over_the_limit_is_refused() {
     let test = Test::new();
     let streams: Vec<Stream> = (0..MOST_STREAMS).map(|_| test.tail.open(&test.source).unwrap()).collect();
     assert!(test.tail.open(&test.source).is_none());

@@ -1,4 +1,4 @@
-//! Searches, jobs and the tail.
+//! Tests of searches, jobs and the live tail.
 
 use operator::tail::Outcome;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::jobs::JobKind;
 
 #[tokio::test]
-async fn a_search_is_a_job_whose_text_is_in_no_address_page_or_log() {
+async fn the_searched_text_is_in_no_address_page_or_log() {
     let fake = Fake::new();
     let other = Timeline { event_id: Some("jo@example.com".to_owned()), ..accepted() };
     fake.set(|topics| topics.found = Ok(vec![accepted(), other]));
@@ -44,7 +44,7 @@ async fn a_search_is_a_job_whose_text_is_in_no_address_page_or_log() {
 }
 
 #[tokio::test]
-async fn one_job_runs_at_a_time_and_a_search_can_be_stopped() {
+async fn during_another_job_a_search_gets_409_and_a_running_search_can_be_stopped() {
     let fake = Fake::new();
     let console = fake.console();
     let audit = console.console.jobs().begin(JobKind::Audit, "mo", NOW).unwrap();
@@ -63,7 +63,7 @@ async fn one_job_runs_at_a_time_and_a_search_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn the_tail_is_a_sample_with_a_stop_that_says_so_and_ends_with_its_reader() {
+async fn the_tail_page_and_stream_show_masked_events_and_why_the_reader_ended() {
     let fake = Fake::new();
     let ended = |id: &str| Ended {
         time: NOW,

@@ -1,4 +1,4 @@
-//! The flow as a picture, and the numbers of now with their lines of the last hour.
+//! The stations of the pipeline, and the current numbers with sparklines of the last hour.
 
 use operator::status::{Asked, Backlog, EventAge, Health, Status, WebhookState};
 
@@ -7,7 +7,7 @@ use crate::format;
 use crate::overview::hour::Sample;
 use crate::overview::spark::Spark;
 
-/// The target of the age of events when Platform accepts them, of 99 in 100: seconds.
+/// Target for the 99th percentile of the event age when Platform accepts the event, in seconds.
 const TARGET_P99: f64 = 2.0;
 
 pub(super) fn stations(status: &Status, now: i64) -> Vec<Station> {

@@ -1,4 +1,4 @@
-//! The lists of the page.
+//! The lists of the overview: dead letters, sources, flow runs and services.
 
 use operator::rfc3339;
 use operator::status::{Asked, Health, LastRun, Status};

@@ -1,11 +1,11 @@
-//! The parts of the page, as its templates show them.
+//! The parts of the overview in the form that the templates need.
 
 use operator::status::Asked;
 
 use crate::format::Moment;
 use crate::overview::spark::Spark;
 
-/// How something is. A sign and a word say it as well as the colour.
+/// A state that pages show as a colour, a sign and a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::overview) enum State {
     Good,
@@ -15,7 +15,7 @@ pub(in crate::overview) enum State {
 }
 
 impl State {
-    /// The ending of a class.
+    /// Returns the suffix of the CSS class.
     pub(in crate::overview) fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -35,41 +35,41 @@ impl State {
     }
 }
 
-/// The sentence on top.
+/// Overall state of the pipeline with a summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::overview) struct Headline {
     pub(in crate::overview) state: State,
     pub(in crate::overview) title: &'static str,
     pub(in crate::overview) sentence: String,
-    /// What to do first.
+    /// The first step to take.
     pub(in crate::overview) first: Option<String>,
     pub(in crate::overview) link: Option<Link>,
 }
 
-/// Where a number or a finding leads to.
+/// A link from a finding or the headline to a screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::overview) struct Link {
     pub(in crate::overview) href: &'static str,
     pub(in crate::overview) text: &'static str,
 }
 
-/// A station of the flow.
+/// A station of the pipeline: an external system, a service or a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::overview) struct Station {
-    /// `outside`, `service` or `topic`, for its class.
+    /// `outside`, `service` or `topic`, for the CSS class.
     pub(in crate::overview) kind: &'static str,
     pub(in crate::overview) name: &'static str,
     pub(in crate::overview) href: &'static str,
     pub(in crate::overview) state: State,
-    /// The state in words.
+    /// The state as text.
     pub(in crate::overview) word: String,
-    /// The main number, and what it counts.
+    /// The main number; `unit` describes it.
     pub(in crate::overview) number: String,
     pub(in crate::overview) unit: &'static str,
     pub(in crate::overview) notes: Vec<String>,
 }
 
-/// A number with its line of the last hour.
+/// A number with its sparkline of the last hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::overview) struct Chart {
     pub(in crate::overview) id: &'static str,
@@ -80,7 +80,7 @@ pub(in crate::overview) struct Chart {
     pub(in crate::overview) spark: Spark,
 }
 
-/// Something that a person should know.
+/// A finding with its next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::overview) struct FindingRow {
     pub(in crate::overview) state: State,
@@ -90,7 +90,7 @@ pub(in crate::overview) struct FindingRow {
     pub(in crate::overview) link: Option<Link>,
 }
 
-/// The unresolved dead letters of a code.
+/// The unresolved dead letters with the same stage and code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::overview) struct DeadLetterRow {
     pub(in crate::overview) stage: String,
@@ -101,7 +101,7 @@ pub(in crate::overview) struct DeadLetterRow {
     pub(in crate::overview) newest: Moment,
 }
 
-/// A source, and its webhook in Customer.io.
+/// A source with its last webhook and the state of its webhook in Customer.io.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::overview) struct SourceRow {
     pub(in crate::overview) source: String,
@@ -111,7 +111,7 @@ pub(in crate::overview) struct SourceRow {
     pub(in crate::overview) webhook: String,
 }
 
-/// An hour of the flow in Platform.
+/// A run of the flow in Platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::overview) struct RunRow {
     pub(in crate::overview) began: Option<Moment>,
@@ -122,11 +122,11 @@ pub(in crate::overview) struct RunRow {
     pub(in crate::overview) failed: String,
 }
 
-/// A list, or why there is none.
+/// A list, with a sentence that explains an empty list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::overview) struct List<T> {
     pub(in crate::overview) rows: Vec<T>,
-    /// A sentence in place of rows.
+    /// Sentence that is shown if there are no rows.
     pub(in crate::overview) instead: String,
 }
 
@@ -140,7 +140,7 @@ pub(in crate::overview) struct ServiceRow {
     pub(in crate::overview) health: String,
 }
 
-/// Everything on the page.
+/// All data of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::overview) struct View {
     pub(in crate::overview) at: Option<Moment>,
@@ -154,7 +154,7 @@ pub(in crate::overview) struct View {
     pub(in crate::overview) services: Vec<ServiceRow>,
 }
 
-/// The state of something that gave no answer.
+/// Returns the state to show if there is no result.
 pub(super) fn asked_state<T>(asked: &Asked<T>) -> (State, String) {
     match asked {
         Asked::Failed(_) => (State::Warning, "no answer".to_owned()),
