@@ -41,16 +41,21 @@ fn topics(pipeline: &Pipeline) -> Topics {
 
 /// Waits until the transformer has processed `records` raw records since the topic was created.
 fn wait_for(pipeline: &Pipeline, records: usize) {
+    wait_for_offsets(pipeline, records);
+    // The brokers end a transaction in one partition after the other, so the group's offsets may be readable before the
+    // records.
+    let (offsets, typed) = (Offsets::new(&shared_kafka().connection()).unwrap(), pipeline.topic("typed"));
+    offsets.wait_until_settled(&typed, &offsets.watermarks(&typed).unwrap(), SOON).unwrap();
+}
+
+/// Waits until the transformer has committed the offsets of this many raw records.
+fn wait_for_offsets(pipeline: &Pipeline, records: usize) {
     let group = format!("{}-transformer", pipeline.name);
     let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
     wait_until(&format!("{records} records to be done"), SOON, || {
         let committed = client.committed(&group, &pipeline.topic("raw"), SOON).unwrap();
         committed.values().map(|offset| offset.0).sum::<i64>() >= i64::try_from(records).unwrap()
     });
-    // The brokers end a transaction in one partition after the other, so the group's offsets may be readable before the
-    // records.
-    let (offsets, typed) = (Offsets::new(&shared_kafka().connection()).unwrap(), pipeline.topic("typed"));
-    offsets.wait_until_settled(&typed, &offsets.watermarks(&typed).unwrap(), SOON).unwrap();
 }
 
 fn transformer(pipeline: &Pipeline, own: &[(&'static str, &str)]) -> Process {
@@ -166,7 +171,7 @@ fn p4_a_partition_is_restored_only_after_its_open_transactions_have_ended() {
         values.iter().for_each(|value| produce(&pipeline, 0, value.as_bytes(), Headers::with_capacity(0)));
         // The other partitions continue meanwhile, but this partition has to wait.
         produce(&pipeline, 1, body("elsewhere").as_bytes(), Headers::with_capacity(0));
-        wait_for(&pipeline, 1);
+        wait_for_offsets(&pipeline, 1);
         wait_until("a report of the transaction", SOON, || {
             transformer.metric("customerio_transformer_waiting{reason=\"open_transaction\"}") == 1.0
                 && transformer.log().contains(&format!("the latest records of {typed}[0] have not become readable"))
