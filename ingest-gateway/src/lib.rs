@@ -17,6 +17,7 @@ mod publish;
 mod source;
 mod tls;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use kafka::topic_settings::{Need, RECORD_OVERHEAD, Room, warn_of_differences};
 use kafka::{KafkaHealth, TopicName};
 use service::{Context, Ready, TaskError, Waiting, allow_open_files};
 use settings::watched::{Current, Followed, Origin};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 pub use config::{Config, Settings};
 
@@ -56,10 +57,22 @@ fn delivery_timeout(ack_deadline: Duration) -> Duration {
 /// cannot be read.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let address = settings.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("cannot listen on {address} (GATEWAY_LISTEN): {error}"))?;
+    let listener = listen(address).map_err(|error| format!("cannot listen on {address} (GATEWAY_LISTEN): {error}"))?;
     run_on(listener, settings, context).await
+}
+
+/// Maximum number of connections that wait until the gateway accepts them; the kernel's limit is `net.core.somaxconn`. The
+/// client of a connection that finds the queue full tries again after a second. The default of the libraries is 128, which
+/// a burst of connections fills.
+const ACCEPT_QUEUE: u32 = 4096;
+
+/// Binds the address.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted gateway can bind the address while connections of its predecessor are still in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(ACCEPT_QUEUE)
 }
 
 /// Number of open files that the process needs in addition to client connections: for Kafka, the admin server and the
@@ -189,7 +202,19 @@ async fn probe(settings: &Settings, context: &Context) -> Result<(), TaskError> 
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_burst_of_connections_waits_in_the_accept_queue() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        // No connection is accepted. Without room in the queue, the kernel would not complete the handshake.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(10));
+        let clients: Result<Vec<TcpStream>, std::io::Error> = (0..400).map(connect).collect();
+        assert_eq!(clients.unwrap().len(), 400);
+    }
 
     #[test]
     fn the_delivery_timeout_ends_before_the_response_is_due() {
