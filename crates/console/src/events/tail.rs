@@ -222,13 +222,13 @@ impl Stream {
         }
         if !self.is_over {
             tokio::time::sleep(BEAT).await;
-            self.rest(&mut beat, &is_wanted);
+            self.take_arrived(&mut beat, &is_wanted);
         }
         Some(beat)
     }
 
     /// Adds the events that have arrived in the meantime to the message.
-    fn rest(&mut self, beat: &mut Beat, is_wanted: &impl Fn(&Ended) -> bool) {
+    fn take_arrived(&mut self, beat: &mut Beat, is_wanted: &impl Fn(&Ended) -> bool) {
         while !self.is_over {
             match self.lines.try_recv() {
                 Ok(line) => self.take(line, beat, is_wanted),
