@@ -25,7 +25,6 @@ use crate::metrics::ConsumerMetrics;
 use crate::record::PackedRecord;
 use crate::start::FromBeginning;
 
-mod committer;
 mod fingerprints;
 mod output;
 mod session;

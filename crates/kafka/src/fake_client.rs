@@ -38,6 +38,7 @@ struct State {
     paused: BTreeSet<Partition>,
     committed: BTreeMap<Partition, Offset>,
     is_lost: bool,
+    holds_commits: bool,
     calls: Vec<Call>,
     sought: Vec<Position>,
 }
@@ -69,6 +70,11 @@ impl FakeClient {
     /// Makes the next commit fail with this code.
     pub(crate) fn fail_commit(&self, code: RDKafkaErrorCode) {
         self.state().commit_errors.push_back(code);
+    }
+
+    /// Makes commits wait, as for a coordinator, until this is called with `false`.
+    pub(crate) fn hold_commits(&self, hold: bool) {
+        self.state().holds_commits = hold;
     }
 
     pub(crate) fn lose_assignment(&self) {
@@ -173,6 +179,9 @@ impl GroupClient for FakeClient {
     }
 
     fn commit(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        while self.state().holds_commits {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut state = self.state();
         if let Some(code) = state.commit_errors.pop_front() {
             return Err(RdError::ConsumerCommit(code));

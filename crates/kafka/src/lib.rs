@@ -6,6 +6,7 @@
 
 mod assignment;
 mod client;
+mod committer;
 pub mod connection;
 pub mod consumed;
 pub mod consumer;

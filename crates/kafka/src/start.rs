@@ -6,7 +6,6 @@ use std::time::Duration;
 use contract::{Offset, Partition, Position, TopicName};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
 
 use crate::connection::Connection;
 use crate::consumed::Consumed;
@@ -98,7 +97,7 @@ pub(crate) struct StartRule<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundStart {
     pub(crate) position: Position,
-    /// Whether the group has not committed this offset yet; [`commit_new`] commits it.
+    /// Whether the group has not committed this offset yet. [`new_offsets`] contains it then.
     pub(crate) is_new: bool,
     /// Processed and deferred records from this offset on.
     pub(crate) consumed: Consumed,
@@ -164,34 +163,37 @@ impl Gap {
     }
 }
 
-/// Commits the starts that the group has not committed yet, and reports what was lost before them. A member must call
-/// this before it processes a record: a process that is killed before its first commit has already left output (aborted
-/// records count as well), and must not look like a lost group when it starts again.
+/// Returns the starts that the group has not committed yet, for their commit; `None` if there are none. A member must
+/// commit them before it processes a record: a process that is killed before its first commit has already left output
+/// (aborted records count as well), and must not look like a lost group when it starts again.
+pub(crate) fn new_offsets(topic: &TopicName, starts: &[FoundStart]) -> Result<Option<TopicPartitionList>, KafkaError> {
+    let new: Vec<_> = starts.iter().filter(|start| start.is_new).map(|start| start.position).collect();
+    if new.is_empty() {
+        return Ok(None);
+    }
+    let note = |partition| starts.iter().find(|start| start.position.partition == partition)?.consumed.note();
+    partition_list::with_metadata(topic, &new, note).map(Some)
+}
+
+/// Reports what was lost before the starts, after the commit of [`new_offsets`].
 ///
-/// A loss is not reported if the group refuses the commit: the next member to get the partition finds the same loss and
-/// reports it. After every other result, the new start may be stored, so the loss is reported, perhaps twice.
-pub(crate) fn commit_new(
-    commit: impl FnOnce(&TopicPartitionList) -> KafkaResult<()>,
+/// A loss is not reported if the group has refused the commit: the next member to get the partition finds the same loss
+/// and reports it. After every other result, the new start may be stored, and no member would find the loss again, so
+/// it is reported, perhaps twice.
+pub(crate) fn report_losses(
+    committed: Result<(), &KafkaError>,
     topic: &TopicName,
     starts: &[FoundStart],
     metrics: &ConsumerMetrics,
-) -> Result<(), KafkaError> {
-    let new: Vec<_> = starts.iter().filter(|start| start.is_new).map(|start| start.position).collect();
-    if new.is_empty() {
-        return Ok(());
+) {
+    if committed.is_err_and(|error| refusal(error).is_some()) {
+        return;
     }
-    let note = |partition| starts.iter().find(|start| start.position.partition == partition)?.consumed.note();
-    let list = partition_list::with_metadata(topic, &new, note)?;
-    let committed = commit(&list).map_err(KafkaError::during("committing the first offsets"));
-    // An error may hide a commit that the brokers have stored, and then no member would find the loss again.
-    if !committed.as_ref().is_err_and(|error| refusal(error).is_some()) {
-        for start in starts {
-            if let Some(gap) = start.gap {
-                gap.report(topic, start.position, metrics);
-            }
+    for start in starts {
+        if let Some(gap) = start.gap {
+            gap.report(topic, start.position, metrics);
         }
     }
-    committed
 }
 
 /// Returns why the brokers have certainly not stored a commit of this member; `None` if they may have stored it.
@@ -321,6 +323,18 @@ mod tests {
     use super::*;
     use crate::client::outsider;
 
+    fn commit_starts<C: ConsumerContext>(
+        consumer: &BaseConsumer<C>,
+        topic: &TopicName,
+        starts: &[FoundStart],
+        metrics: &ConsumerMetrics,
+    ) -> Result<(), KafkaError> {
+        let list = new_offsets(topic, starts)?.expect("the starts are new");
+        let committed = consumer.commit(&list, CommitMode::Sync).map_err(KafkaError::during("committing offsets"));
+        report_losses(committed.as_ref().copied(), topic, starts, metrics);
+        committed
+    }
+
     fn known(committed: Option<i64>) -> Known {
         let (committed, low, high) = (committed.map(Offset), Offset(10), Offset(20));
         Known { committed, low, high, output_exists: false, from_beginning: false }
@@ -340,7 +354,6 @@ mod tests {
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
         let consumer = outsider(&connection, "group").unwrap();
-        let commit = |list: &TopicPartitionList| consumer.commit(list, CommitMode::Sync);
         let registry = Registry::new();
         let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
         let reported = || {
@@ -353,13 +366,13 @@ mod tests {
             FoundStart { position: Position::new(0, 10), is_new: true, consumed: Consumed::at(Offset(10)), gap };
         let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
         cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refusal]);
-        assert!(commit_new(commit, &topic, std::slice::from_ref(&start), &metrics).is_err());
+        assert!(commit_starts(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
         assert_eq!(reported(), 0.0, "the next member finds the same loss");
-        commit_new(commit, &topic, std::slice::from_ref(&start), &metrics).unwrap();
+        commit_starts(&consumer, &topic, std::slice::from_ref(&start), &metrics).unwrap();
         assert_eq!(reported(), 7.0);
         let uncertain = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
         cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[uncertain]);
-        assert!(commit_new(commit, &topic, std::slice::from_ref(&start), &metrics).is_err());
+        assert!(commit_starts(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
         assert_eq!(reported(), 14.0, "another partition's start may be stored");
     }
 
@@ -430,7 +443,7 @@ mod tests {
             assert_eq!((start.is_new, start.gap), (true, gap), "{other}");
             let registry = Registry::new();
             let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
-            commit_new(|list| consumer.commit(list, CommitMode::Sync), &topic, &[start], &metrics).unwrap();
+            commit_starts(&consumer, &topic, &[start], &metrics).unwrap();
             let families = registry.gather();
             let replaced = families.iter().find(|family| family.name().ends_with("logs_replaced_total")).unwrap();
             assert_eq!(replaced.get_metric()[0].get_counter().get_value(), 1.0, "it is counted");

@@ -4,9 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use contract::{Partition, Position};
 
-use super::committer::Due;
 use crate::fingerprint::Fingerprint;
 use crate::log_watch::Latest;
+
+/// A position to be committed, with the fingerprint of a record before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) position: Position,
+    pub(super) fingerprint: Option<Fingerprint>,
+}
 
 /// Maximum number of earlier fingerprints per partition.
 const KEPT: usize = 64;

@@ -10,12 +10,12 @@ use rdkafka::consumer::Consumer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::committer::Committer;
-use super::fingerprints::Fingerprints;
+use super::fingerprints::{Due, Fingerprints};
 use super::stalls::Stalls;
 use super::starts::{FindStarts, GroupStarts};
 use super::{ConsumerSettings, Feed, Settlement};
 use crate::assignment::{Fetching, ReadProgress};
+use crate::committer::{COMMIT_WAIT, Committer};
 use crate::error::KafkaError;
 use crate::error_table::may_pass;
 use crate::fingerprint::Fingerprint;
@@ -25,7 +25,6 @@ use crate::ledger::{Claim, Completion, LedgerError, Ledgers};
 use crate::log_watch::{Latest, LogWatch, Replaced};
 use crate::partition_list;
 use crate::record::PackedRecord;
-use crate::start::commit_new;
 
 /// Maximum time of a single poll; settlements wait no longer than this.
 const POLL: Duration = Duration::from_millis(20);
@@ -36,9 +35,6 @@ const PAUSE_AFTER: Duration = Duration::from_millis(100);
 
 /// How long to wait for a settlement if the budget is used up and nothing is paused yet.
 const SETTLEMENT: Duration = Duration::from_millis(1);
-
-/// Maximum time that a stop waits for the last commit, which librdkafka delays while the group has no coordinator.
-const LAST_COMMIT: Duration = Duration::from_secs(5);
 
 /// The reason for the end of a session.
 pub(super) enum End {
@@ -79,7 +75,7 @@ pub(super) struct Session<'s, C> {
     stop: &'s CancellationToken,
     member: GroupMember<C>,
     starts: Box<dyn FindStarts + 's>,
-    committer: Committer,
+    committer: Committer<Vec<Due>>,
     intake: Intake,
     fingerprints: Fingerprints,
     logs: LogWatch,
@@ -117,7 +113,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
             settings,
             channels,
             stop,
-            committer: Committer::start(Arc::clone(&client), settings.input.clone()),
+            committer: Committer::start(Arc::clone(&client)),
             member: GroupMember::new(client, &settings.input, &settings.metrics, &settings.health),
             starts,
             intake: Intake::Open,
@@ -147,17 +143,19 @@ impl<'s, C: GroupClient> Session<'s, C> {
             drop(self.channels.feed.send(Feed::Revoking(partitions)));
         }
         self.member.close();
-        match end {
+        let committed = match end {
             // `finish` has already waited for the commit.
-            End::Stopped => {}
-            End::Fatal(_) => self.wait_for_commit(Some(Instant::now() + LAST_COMMIT)),
-            // The next client must not start before the commit has ended.
-            End::Rebuild(_) | End::Replaced(_) => self.wait_for_commit(None),
+            End::Stopped => None,
+            End::Fatal(_) => self.committer.wait(Instant::now() + COMMIT_WAIT),
+            End::Rebuild(_) | End::Replaced(_) => self.committer.wait_for_last(&**self.member.client(), self.stop),
+        };
+        if let Some(committed) = committed {
+            self.note(committed);
         }
         if self.committer.is_busy() {
             // The committer's thread ends with the process.
             tracing::warn!(
-                "the brokers did not acknowledge the last commit within {LAST_COMMIT:?}; the records since the commit before it will be read again"
+                "the brokers did not acknowledge the last commit within {COMMIT_WAIT:?}; the records since the commit before it will be read again"
             );
             return end;
         }
@@ -181,10 +179,9 @@ impl<'s, C: GroupClient> Session<'s, C> {
             self.committed_at = Instant::now();
             self.follow_positions();
             if !self.committer.is_busy() {
-                let due: Vec<_> = self.channels.ledgers.to_commit().collect();
                 // A commit of a lost member would be accepted if the group were empty by then, and could set it back.
-                if !due.is_empty() && !self.member.is_lost() {
-                    self.committer.order(self.fingerprints.with(due));
+                if !self.member.is_lost() {
+                    self.order_due()?;
                 }
             }
             self.settings.health.buffer_full(match self.intake {
@@ -324,8 +321,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
 
     fn assign(&mut self, partitions: &[Partition]) -> Result<(), End> {
         let found = self.starts.find(partitions).and_then(|starts| {
-            let commit = |list: &_| self.member.client().commit(list);
-            commit_new(commit, &self.settings.input, &starts, &self.settings.metrics)?;
+            self.commit_starts(&starts)?;
             Ok(starts)
         });
         // After an error, nothing is read. The rebalance is answered so that librdkafka can close.
@@ -353,10 +349,12 @@ impl<'s, C: GroupClient> Session<'s, C> {
     fn revoke(&mut self, partitions: &[Partition], lost: bool) -> Result<(), End> {
         drop(self.channels.feed.send(Feed::Revoking(partitions.to_vec())));
         // Another member may already be reading lost partitions, so none of their offsets can be committed.
-        if !lost {
+        let is_committed = if lost {
+            true
+        } else {
             self.drain(partitions)?;
-            self.commit_now(None);
-        }
+            self.commit_now()?
+        };
         for &partition in partitions {
             self.channels.ledgers.revoke(partition);
             self.settings.metrics.forget(partition);
@@ -365,6 +363,12 @@ impl<'s, C: GroupClient> Session<'s, C> {
         self.member.remove(partitions)?;
         drop(self.channels.feed.send(Feed::Assigned(self.channels.ledgers.partitions().count())));
         tracing::info!(topic = %self.settings.input, ?partitions, lost, "partitions revoked");
+        if !is_committed {
+            // This client could send the commit after the partitions' next owner has made progress.
+            return Err(End::Rebuild(format!(
+                "the brokers did not acknowledge the last commit before a revoke within {COMMIT_WAIT:?}"
+            )));
+        }
         Ok(())
     }
 
@@ -391,8 +395,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
         self.take_settlements()?;
         self.drain(&partitions)?;
         self.follow_positions();
-        self.commit_now(Some(Instant::now() + LAST_COMMIT));
-        Ok(())
+        self.commit_now().map(drop)
     }
 }
 

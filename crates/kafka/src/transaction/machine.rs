@@ -73,7 +73,8 @@ pub struct Limits {
     pub records: usize,
     /// Time after which the clients are rebuilt if the open transaction could not be ended.
     pub timeout: Duration,
-    /// Maximum time of a commit in a revoke. After that, the transaction is aborted.
+    /// Maximum time of a commit in a revoke or a stop. After that, the transaction is aborted, for which the same time
+    /// is allowed.
     pub revoke: Duration,
 }
 
@@ -308,7 +309,7 @@ impl Machine {
         match outcome {
             Outcome::Done => self.phase = Phase::OffsetsSent,
             Outcome::Retry if self.revoke_deadline.is_some_and(|deadline| now >= deadline) => {
-                self.phase = Phase::Aborting("the revoke could not wait for the commit".to_owned());
+                self.phase = Phase::Aborting("a revoke or a stop could not wait for the commit".to_owned());
             }
             Outcome::Retry => self.check_timeout(now, "sending offsets"),
             Outcome::Abort(reason) => self.phase = Phase::Aborting(reason),
@@ -329,7 +330,9 @@ impl Machine {
                 // From here on the outcome is unknown: the commit may have reached the broker. Only the same call
                 // again, or new clients, can resolve it.
                 if self.revoke_deadline.is_some_and(|deadline| now >= deadline) {
-                    self.break_with("a revoke came while a commit was unresolved".to_owned());
+                    self.break_with(
+                        "a commit was still unresolved when a revoke or a stop could no longer wait".to_owned(),
+                    );
                 } else {
                     self.check_timeout(now, "the commit");
                 }
@@ -361,7 +364,13 @@ impl Machine {
                 Progress::Aborted(reason)
             }
             Outcome::Retry => {
-                self.check_timeout(now, "the abort");
+                if self.revoke_deadline.is_some_and(|deadline| now >= deadline + self.limits.revoke) {
+                    self.break_with(
+                        "an abort was still unresolved when a revoke or a stop could no longer wait".to_owned(),
+                    );
+                } else {
+                    self.check_timeout(now, "the abort");
+                }
                 Progress::None
             }
             Outcome::Abort(reason) | Outcome::Broken(reason) => {
@@ -437,9 +446,9 @@ impl Machine {
         self.begin_revoke(false, now);
     }
 
-    /// Makes the open transaction due now, because a stop was requested.
+    /// Makes the open transaction due now, because a stop was requested. The first call sets the deadline.
     pub fn finish(&mut self, now: Instant) {
-        self.revoke_deadline = Some(now + self.limits.timeout);
+        self.revoke_deadline.get_or_insert(now + self.limits.revoke);
     }
 }
 

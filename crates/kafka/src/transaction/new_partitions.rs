@@ -16,14 +16,14 @@ use crate::error::KafkaError;
 use crate::error_table::Refusal;
 use crate::group::GroupClient;
 use crate::health::kafka_trouble;
-use crate::start::{commit_new, refusal};
+use crate::start::{new_offsets, refusal, report_losses};
 use crate::topic::check_counterparts;
 
 /// Time between two attempts of a commit that a rebalance refuses.
 const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Time limit for a query of a topic's number of partitions.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+const PARTITION_COUNT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl<P: Processor, C: GroupClient> Session<'_, P, C> {
     /// Reports an error to the health check, and returns how it ends the session.
@@ -59,7 +59,7 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
 
     /// Checks the numbers of partitions again, because the topics may have got more partitions since the start.
     fn check_counterparts(&self) -> Result<(), KafkaError> {
-        let count = |topic| self.producer.partitions(topic, START_TIMEOUT);
+        let count = |topic| self.producer.partitions(topic, PARTITION_COUNT_TIMEOUT);
         let input = (&self.settings.input, count(&self.settings.input)?);
         for output in [&self.settings.output, &self.settings.dead_letters] {
             check_counterparts(input, (output, count(output)?))?;
@@ -118,30 +118,51 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         Ok(())
     }
 
-    /// Commits the known starts and adds their partitions. Returns `false` if this must be repeated: in a rebalance,
-    /// the brokers accept no commit from this member, and the partitions may be revoked before they do.
+    /// Commits the known starts and adds their partitions. Returns `false` while their commit is in progress or must be
+    /// repeated: in a rebalance, the brokers accept no commit from this member, and the partitions may be revoked before
+    /// they do.
     fn add_found(&mut self) -> Result<bool, End> {
-        if self.found.is_empty() {
-            return Ok(true);
-        }
-        if Instant::now() < self.next_commit {
-            return Ok(false);
-        }
-        let commit = |list: &_| self.member.client().commit(list);
-        match commit_new(commit, &self.settings.input, &self.found, &self.settings.metrics) {
-            Ok(()) => {}
-            Err(error) => match refusal(&error) {
-                Some(Refusal::Rebalancing) => {
-                    // A rebalance ends within seconds, so the health check logs this only if it lasts longer.
-                    self.settings.health.group.failed(kafka_trouble(&error));
-                    self.next_commit = Instant::now() + COMMIT_AGAIN;
-                    return Ok(false);
+        match self.committed_starts.take().or_else(|| self.committer.result()) {
+            Some((committed, starts)) => {
+                let (input, metrics) = (&self.settings.input, &self.settings.metrics);
+                report_losses(committed.as_ref().copied(), input, &starts, metrics);
+                match committed {
+                    Ok(()) => self.add_committed()?,
+                    Err(error) => self.commit_failed(error)?,
                 }
-                Some(Refusal::Evicted) => return Err(End::Evicted(error.to_string())),
-                None => return Err(self.given_up(error)),
-            },
+            }
+            None if self.committer.is_busy() => {}
+            None if !self.found.is_empty() && Instant::now() >= self.next_commit => {
+                match new_offsets(&self.settings.input, &self.found).map_err(|error| self.given_up(error))? {
+                    Some(list) => self.committer.order(list, self.found.clone()),
+                    None => self.add_committed()?,
+                }
+            }
+            None => {}
         }
+        Ok(self.found.is_empty() && !self.committer.is_busy())
+    }
+
+    fn commit_failed(&mut self, error: KafkaError) -> Result<(), End> {
+        match refusal(&error) {
+            Some(Refusal::Rebalancing) => {
+                // A rebalance ends within seconds, so the health check logs this only if it lasts longer.
+                self.settings.health.group.failed(kafka_trouble(&error));
+                self.next_commit = Instant::now() + COMMIT_AGAIN;
+                Ok(())
+            }
+            Some(Refusal::Evicted) => Err(End::Evicted(error.to_string())),
+            None => Err(self.given_up(error)),
+        }
+    }
+
+    /// Adds the partitions whose starts are committed. Those that were revoked during the commit are no longer in
+    /// `found`.
+    fn add_committed(&mut self) -> Result<(), End> {
         let starts = std::mem::take(&mut self.found);
+        if starts.is_empty() {
+            return Ok(());
+        }
         let positions: Vec<Position> = starts.iter().map(|start| start.position).collect();
         self.member.add(&positions, Fetching::Paused).map_err(rebuild)?;
         self.settings.health.group.succeeded();
@@ -149,6 +170,6 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
             self.awaited.remove(&start.position.partition);
             self.machine.assign(start.position.partition, start.consumed);
         }
-        Ok(true)
+        Ok(())
     }
 }

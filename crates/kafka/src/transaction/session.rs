@@ -18,6 +18,7 @@ use super::producer::{TooLarge, TransactionalProducer};
 use super::restore::Restores;
 use super::settings::WorkerSettings;
 use crate::assignment::ReadProgress;
+use crate::committer::{COMMIT_WAIT, Committed, Committer};
 use crate::error::KafkaError;
 use crate::group::{self, GroupClient, GroupConsumer, GroupSettings};
 use crate::group_member::{Event, GroupMember};
@@ -50,6 +51,10 @@ pub(super) struct Session<'s, P: Processor, C> {
     pub(super) awaited: BTreeSet<Partition>,
     /// Starts of awaited partitions that are known but not committed yet.
     pub(super) found: Vec<FoundStart>,
+    /// Commits the starts in `found`.
+    pub(super) committer: Committer<Vec<FoundStart>>,
+    /// The result of a commit for which a revoke has waited.
+    pub(super) committed_starts: Option<Committed<Vec<FoundStart>>>,
     /// Earliest time of the next attempt to commit the starts in `found`.
     pub(super) next_commit: Instant,
     /// Whether this session has committed a transaction.
@@ -117,11 +122,12 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         logs: LogWatch,
         stop: &'s CancellationToken,
     ) -> Self {
+        let client = Arc::new(client);
         let limits = Limits {
             interval: settings.commit_interval,
             records: settings.max_records,
             timeout: settings.transaction_timeout,
-            revoke: Duration::from_secs(5),
+            revoke: COMMIT_WAIT,
         };
         let restores = Restores::new(RestoreContext {
             connection: settings.connection.clone(),
@@ -138,7 +144,9 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
             processor,
             stop,
             producer,
-            member: GroupMember::new(Arc::new(client), &settings.input, &settings.metrics, &settings.health),
+            committer: Committer::start(Arc::clone(&client)),
+            committed_starts: None,
+            member: GroupMember::new(client, &settings.input, &settings.metrics, &settings.health),
             machine: Machine::new(limits),
             restores,
             awaited: BTreeSet::new(),
@@ -191,6 +199,15 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
         self.add_awaited();
         self.member.close();
+        drop(self.committer.wait_for_last(&**self.member.client(), self.stop));
+        if self.committer.is_busy() {
+            // The committer's thread closes the client, or ends with the process.
+            tracing::warn!("the brokers did not acknowledge the commit of first offsets within {COMMIT_WAIT:?}");
+        } else {
+            // Dropping the last reference closes the client. This happens here, and not on a thread that nothing waits
+            // for.
+            self.committer.end();
+        }
         (end, self.committed)
     }
 
@@ -314,6 +331,15 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
         let gone: BTreeSet<Partition> = partitions.iter().copied().collect();
         self.machine.remove(&gone);
+        // A late commit of first offsets must not overwrite one of the partitions' next owner.
+        if let Some(committed) = self.committer.wait(Instant::now() + COMMIT_WAIT) {
+            self.committed_starts = Some(committed);
+        }
+        if self.committer.is_busy() {
+            self.machine.break_with(format!(
+                "the brokers did not acknowledge the commit of first offsets before a revoke within {COMMIT_WAIT:?}"
+            ));
+        }
         for &partition in partitions {
             self.settings.metrics.forget(partition);
             self.awaited.remove(&partition);

@@ -61,6 +61,14 @@ pub fn run<P: Processor>(
         let reason = match end {
             End::Stopped => return Ok(()),
             End::Fatal(error) => return Err(error),
+            End::Evicted(reason) | End::Fenced(reason) | End::Rebuild(reason) if stop.is_cancelled() => {
+                tracing::warn!(
+                    reason,
+                    "stopped with an open transaction; the brokers end it, and its records will be read again if it is aborted"
+                );
+                return Ok(());
+            }
+            End::Replaced(_) if stop.is_cancelled() => return Ok(()),
             End::Evicted(reason) => reason,
             End::Replaced(Replaced { partition, last }) => {
                 replaced.insert(partition, last);

@@ -1,50 +1,69 @@
-//! Waits for commits of offsets, and handles their results.
+//! Commits offsets, and handles the results.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::super::committer::Committed;
-use super::{LAST_COMMIT, Session};
+use contract::{Partition, Position};
+
+use super::super::fingerprints::Due;
+use super::{End, Session};
+use crate::committer::{COMMIT_WAIT, Committed, timed_out};
+use crate::error::KafkaError;
 use crate::group::GroupClient;
 use crate::health::kafka_trouble;
-
-/// Interval at which a wait for a commit checks whether a stop was requested.
-const STOP_CHECK: Duration = Duration::from_millis(100);
+use crate::partition_list;
+use crate::start::{FoundStart, new_offsets, report_losses};
 
 impl<C: GroupClient> Session<'_, C> {
-    /// Commits the due offsets and waits for the result, at most until the deadline if there is one. After the
-    /// deadline, the commit is still in progress.
-    pub(super) fn commit_now(&mut self, deadline: Option<Instant>) {
-        self.wait_for_commit(deadline);
-        if self.committer.is_busy() {
-            return;
+    /// Begins to commit the offsets that are due. No commit may be in progress.
+    pub(super) fn order_due(&mut self) -> Result<(), End> {
+        let positions: Vec<Position> = self.channels.ledgers.to_commit().collect();
+        if positions.is_empty() {
+            return Ok(());
         }
-        let due: Vec<_> = self.channels.ledgers.to_commit().collect();
-        if !due.is_empty() {
-            self.committer.order(self.fingerprints.with(due));
-            self.wait_for_commit(deadline);
-        }
+        let due = self.fingerprints.with(positions.clone());
+        let list = partition_list::with_metadata(&self.settings.input, &positions, |partition: Partition| {
+            let due = due.iter().find(|due| due.position.partition == partition)?;
+            due.fingerprint.map(|fingerprint| fingerprint.to_string())
+        })?;
+        self.committer.order(list, due);
+        Ok(())
     }
 
-    /// Waits for the commit in progress: until the deadline if there is one, and at most [`LAST_COMMIT`] once a stop
-    /// was requested.
-    pub(super) fn wait_for_commit(&mut self, mut deadline: Option<Instant>) {
-        while self.committer.is_busy() {
-            let now = Instant::now();
-            if deadline.is_none() && self.stop.is_cancelled() {
-                deadline = Some(now + LAST_COMMIT);
-            }
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                return;
-            }
-            let slice = now + STOP_CHECK;
-            if let Some(committed) = self.committer.wait(deadline.map_or(slice, |deadline| deadline.min(slice))) {
-                self.note(committed);
-            }
+    /// Commits the due offsets and waits for the result, at most for [`COMMIT_WAIT`]. Returns whether no commit is in
+    /// progress any more.
+    pub(super) fn commit_now(&mut self) -> Result<bool, End> {
+        let deadline = Instant::now() + COMMIT_WAIT;
+        self.wait_for_commit(deadline);
+        if self.committer.is_busy() {
+            return Ok(false);
+        }
+        self.order_due()?;
+        self.wait_for_commit(deadline);
+        Ok(!self.committer.is_busy())
+    }
+
+    /// Commits the starts that are new and waits for the result, at most for [`COMMIT_WAIT`].
+    pub(super) fn commit_starts(&mut self, starts: &[FoundStart]) -> Result<(), KafkaError> {
+        let Some(list) = new_offsets(&self.settings.input, starts)? else { return Ok(()) };
+        let deadline = Instant::now() + COMMIT_WAIT;
+        self.wait_for_commit(deadline);
+        if self.committer.is_busy() {
+            return Err(timed_out());
+        }
+        self.committer.order(list, Vec::new());
+        let committed = self.committer.wait(deadline).map_or_else(|| Err(timed_out()), |(result, _)| result);
+        report_losses(committed.as_ref().copied(), &self.settings.input, starts, &self.settings.metrics);
+        committed
+    }
+
+    fn wait_for_commit(&mut self, deadline: Instant) {
+        if let Some(committed) = self.committer.wait(deadline) {
+            self.note(committed);
         }
     }
 
     /// Handles the result of a commit. If it failed, the offsets stay due and are committed with the next interval.
-    pub(super) fn note(&mut self, (result, committed): Committed) {
+    pub(super) fn note(&mut self, (result, committed): Committed<Vec<Due>>) {
         match result {
             Ok(()) => {
                 self.settings.health.group.succeeded();

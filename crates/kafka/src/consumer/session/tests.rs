@@ -332,3 +332,30 @@ fn a_stop_commits_durable_outcomes_and_closes_the_client() {
         },
     );
 }
+
+/// librdkafka repeats a commit for up to a minute while a broker does not respond, and the group waits for the answer to
+/// the rebalance.
+#[test]
+fn a_rebalance_during_a_commit_that_does_not_end_is_answered_and_needs_a_new_client() {
+    with_session(
+        |_, _| {},
+        |mut session, work| {
+            work.client.rebalance(Rebalance::Assign(vec![FIRST]));
+            turns(&mut session, 2);
+            work.client.calls();
+            work.client.hold_commits(true);
+            work.client.rebalance(Rebalance::Assign(vec![SECOND]));
+            let begun = Instant::now();
+            let end = (0..10).find_map(|_| session.turn().err());
+            assert!(matches!(end, Some(End::Rebuild(_))), "the start of the second partition is not committed");
+            assert_eq!(work.client.calls(), [Call::Assign(vec![SECOND])], "the rebalance is answered");
+            work.client.rebalance(revoke(FIRST, false));
+            let end = (0..10).find_map(|_| session.turn().err());
+            assert!(matches!(end, Some(End::Rebuild(reason)) if reason.contains("before a revoke")));
+            assert_eq!(work.client.calls(), [Call::Unassign(vec![FIRST])], "the rebalance is answered");
+            let waited = begun.elapsed();
+            work.client.hold_commits(false);
+            assert!(waited >= COMMIT_WAIT * 2 && waited < COMMIT_WAIT * 4, "{waited:?}");
+        },
+    );
+}

@@ -92,11 +92,21 @@ fn find_starts(session: &mut Session<'_, Released, FakeClient>) {
         vec![FoundStart::of_test(Position::new(0, 7), false), FoundStart::of_test(Position::new(1, 0), true)];
 }
 
+/// Continues with the new partitions until the commit of their starts has ended.
+fn restored(session: &mut Session<'_, Released, FakeClient>) -> Result<(), End> {
+    session.restored()?;
+    while session.committer.is_busy() {
+        std::thread::sleep(Duration::from_millis(1));
+        session.restored()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_new_start_is_committed_before_its_partition_is_added_as_paused() {
     with_session(|session| {
         find_starts(session);
-        assert!(session.restored().is_ok());
+        assert!(restored(session).is_ok());
         let client = Arc::clone(session.member.client());
         assert_eq!(client.calls(), [Call::Commit(vec![Position::new(1, 0)]), Call::Assign(vec![FIRST, SECOND])]);
         assert!(client.is_paused(FIRST) && client.is_paused(SECOND));
@@ -111,7 +121,7 @@ fn an_eviction_before_the_first_commit_ends_the_session() {
     with_session(|session| {
         find_starts(session);
         session.member.client().fail_commit(RDKafkaErrorCode::UnknownMemberId);
-        assert!(matches!(session.restored(), Err(End::Evicted(_))));
+        assert!(matches!(restored(session), Err(End::Evicted(_))));
         assert_eq!(session.member.client().calls(), []);
     });
 }
@@ -121,11 +131,11 @@ fn a_commit_refused_by_a_rebalance_is_repeated_before_partitions_are_added() {
     with_session(|session| {
         find_starts(session);
         session.member.client().fail_commit(RDKafkaErrorCode::RebalanceInProgress);
-        assert!(session.restored().is_ok());
+        assert!(restored(session).is_ok());
         assert_eq!(session.member.client().calls(), []);
         assert_eq!(session.awaited, BTreeSet::from([FIRST, SECOND]));
         session.next_commit = Instant::now();
-        assert!(session.restored().is_ok());
+        assert!(restored(session).is_ok());
         assert_eq!(session.member.client().assigned(), [FIRST, SECOND]);
     });
 }
@@ -153,6 +163,69 @@ fn a_partition_that_is_revoked_before_it_is_added_is_not_added_later() {
             "librdkafka does not know the second one"
         );
         assert_eq!(session.processor.0, [SECOND]);
+    });
+}
+
+/// librdkafka repeats a commit for up to a minute while a broker does not respond.
+#[test]
+fn a_commit_of_starts_that_takes_long_delays_neither_polls_nor_rebalances() {
+    with_session(|session| {
+        let client = Arc::clone(session.member.client());
+        client.hold_commits(true);
+        find_starts(session);
+        let begun = Instant::now();
+        assert!(session.restored().is_ok());
+        client.rebalance(Rebalance::Assign(vec![]));
+        for _ in 0..2 {
+            assert!(session.poll(Duration::ZERO).is_ok());
+        }
+        assert!(begun.elapsed() < COMMIT_WAIT, "{:?}", begun.elapsed());
+        assert_eq!(client.calls(), [Call::Assign(vec![])], "the rebalance is answered, and no partition is added yet");
+        client.hold_commits(false);
+        assert!(restored(session).is_ok());
+        assert_eq!(client.assigned(), [FIRST, SECOND]);
+    });
+}
+
+#[test]
+fn a_revoke_waits_for_the_commit_of_starts_and_the_partition_is_not_added() {
+    with_session(|session| {
+        let client = Arc::clone(session.member.client());
+        client.hold_commits(true);
+        find_starts(session);
+        assert!(session.restored().is_ok());
+        client.rebalance(Rebalance::Revoke { partitions: vec![SECOND], lost: false });
+        let releasing = Arc::clone(&client);
+        let release = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            releasing.hold_commits(false);
+        });
+        assert!(session.poll(Duration::ZERO).is_ok());
+        release.join().unwrap();
+        assert!(!session.committer.is_busy());
+        assert!(restored(session).is_ok());
+        let starts = [Call::Commit(vec![Position::new(1, 0)]), Call::Unassign(vec![]), Call::Assign(vec![FIRST])];
+        assert_eq!(client.calls(), starts);
+        assert_eq!(session.machine.step(Instant::now()), Step::Poll(None));
+    });
+}
+
+#[test]
+fn a_revoke_during_a_commit_of_starts_that_does_not_end_needs_new_clients() {
+    with_session(|session| {
+        let client = Arc::clone(session.member.client());
+        client.hold_commits(true);
+        find_starts(session);
+        assert!(session.restored().is_ok());
+        client.rebalance(Rebalance::Revoke { partitions: vec![SECOND], lost: false });
+        let begun = Instant::now();
+        assert!(session.poll(Duration::ZERO).is_ok());
+        let waited = begun.elapsed();
+        client.hold_commits(false);
+        assert!(waited >= COMMIT_WAIT && waited < COMMIT_WAIT * 3, "{waited:?}");
+        let next = session.machine.step(Instant::now());
+        assert!(matches!(next, Step::Rebuild(Breakage { reason, .. }) if reason.contains("first offsets")));
+        assert_eq!(client.calls()[0], Call::Unassign(vec![]), "the rebalance is answered");
     });
 }
 

@@ -68,6 +68,45 @@ fn a_revoke_during_an_unresolved_commit_rebuilds_the_clients_and_never_aborts() 
 }
 
 #[test]
+fn a_revoke_during_an_unresolved_abort_rebuilds_the_clients_after_ten_seconds() {
+    let mut client = Silent { about: "abort", calls: Vec::new() };
+    let mut machine = Machine::new(limits());
+    let begun = Instant::now();
+    machine.assign(Partition(0), Consumed::at(Offset(0)));
+    assert!(machine.accept(Position::new(0, 0), begun, &mut client));
+    machine.begin_revoke(true, begun);
+    let mut now = begun;
+    while machine.is_open() {
+        now += Duration::from_millis(500);
+        machine.advance(now, &mut client);
+    }
+    assert!(now - begun <= Duration::from_secs(11), "{:?}", now - begun);
+    assert!(matches!(machine.step(now), Step::Rebuild(Breakage { reason, .. }) if reason.contains("unresolved")));
+}
+
+/// The driver repeats the call before each step.
+#[test]
+fn a_stop_waits_no_longer_for_an_unresolved_call_than_a_revoke() {
+    for about in ["send_offsets", "commit", "abort"] {
+        let mut client = Silent { about, calls: Vec::new() };
+        let mut machine = Machine::new(limits());
+        let begun = Instant::now();
+        machine.assign(Partition(0), Consumed::at(Offset(0)));
+        assert!(machine.accept(Position::new(0, 0), begun, &mut client));
+        if about == "abort" {
+            machine.output_failed("the output failed".to_owned());
+        }
+        let mut now = begun;
+        while machine.is_open() {
+            machine.finish(now);
+            now += Duration::from_millis(500);
+            machine.advance(now, &mut client);
+        }
+        assert!(now - begun <= Duration::from_secs(11), "{about}: {:?}", now - begun);
+    }
+}
+
+#[test]
 fn a_commit_that_stays_unresolved_rebuilds_the_clients_and_never_aborts() {
     let mut client = Silent { about: "commit", calls: Vec::new() };
     let mut machine = Machine::new(limits());
