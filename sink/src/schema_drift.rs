@@ -165,10 +165,50 @@ fn report(before: State, after: State, seen: &Seen) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use platform::control::{ControlSettings, Retries, Visibility};
+    use platform::{HttpSettings, TokenProvider, TokenSettings};
+
     use super::*;
 
     fn lacks() -> Seen {
         Seen::Lacks(vec!["_acme/customerio/metric".to_owned()])
+    }
+
+    /// The client would wait for 30 s.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_platform_that_does_not_answer_delays_the_delivery_only_shortly() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let timeout = Duration::from_secs(30);
+        let http = HttpSettings { timeout, ca_file: None, https_proxy: None, no_proxy: None }.client().unwrap();
+        let tokens = TokenSettings {
+            ims_url: url.parse().unwrap(),
+            client_id: "client".into(),
+            client_secret: Arc::new(|| Ok("secret".to_owned().into())),
+            scopes: "openid".into(),
+        };
+        let settings = ControlSettings {
+            api: url.parse().unwrap(),
+            ims_org: "ABC@AdobeOrg".into(),
+            sandbox: "prod".to_owned(),
+            client_id: "client".to_owned(),
+            timeout,
+            retries: Retries { attempts: 1, ..Retries::default() },
+            visibility: Visibility::default(),
+        };
+        let tokens = TokenProvider::new(tokens, http.clone(), Box::new(|_| {})).unwrap();
+        let client = ControlClient::new(settings, http, tokens).unwrap();
+        let (holds, begun) = (ExternalHolds::default(), Instant::now());
+        holds.set_comparing(true);
+        let stop = CancellationToken::new();
+        let watch = tokio::spawn(watch(client, "schema".to_owned(), "acme".parse().unwrap(), holds.clone(), stop));
+        while holds.is_held() {
+            assert!(begun.elapsed() < timeout / 2, "nothing is delivered");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        watch.abort();
     }
 
     #[test]

@@ -44,3 +44,59 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Returns each byte of its client.
+    async fn echo(mut stream: TcpStream, _: SocketAddr) {
+        while let Ok(byte) = stream.read_u8().await {
+            if stream.write_u8(byte).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn answers(client: &mut TcpStream) -> bool {
+        client.write_u8(7).await.is_ok() && client.read_u8().await.is_ok_and(|byte| byte == 7)
+    }
+
+    #[tokio::test]
+    async fn at_the_limit_the_oldest_open_connection_is_closed_and_a_stop_leaves_the_others_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let server = tokio::spawn(async move { accept(listener, 2, &stopped, echo).await });
+        // Each client is served before the next one connects.
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            assert!(answers(&mut client).await);
+            clients.push(client);
+        }
+        // A connection that has ended does not count.
+        drop(clients.remove(0));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            assert!(answers(&mut client).await);
+            clients.push(client);
+        }
+        let mut served = Vec::new();
+        for client in &mut clients {
+            served.push(answers(client).await);
+        }
+        assert_eq!(served, [false, true, true], "the oldest one is closed");
+        stop.cancel();
+        let open = server.await.unwrap();
+        assert_eq!(open.len(), 2);
+        assert!(TcpStream::connect(address).await.is_err(), "the listener is closed");
+        assert!(answers(&mut clients[2]).await);
+        drop(open);
+        assert!(!answers(&mut clients[2]).await);
+    }
+}

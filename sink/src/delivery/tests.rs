@@ -270,3 +270,25 @@ async fn no_request_is_started_while_an_operator_holds_the_sink() {
     delivery.start(now + Duration::from_secs(1));
     assert_eq!(delivery.in_progress.len(), 1);
 }
+
+#[tokio::test]
+async fn the_smallest_buffer_has_room_for_four_requests_at_a_time() {
+    let arguments = ["--buffer-bytes=68KiB", "--batch-max-bytes=17KiB", "--max-records-per-second=0"];
+    let settings = settings("127.0.0.1:1", "http://127.0.0.1:1/collection/inlet", &arguments);
+    let (consumer_settings, metrics, external_wait) = consumer(&settings, Duration::from_secs(300));
+    let (_consumer, _records, settler) = Consumer::new(consumer_settings);
+    let mut delivery = delivery(&settings, metrics, settler, external_wait, 1);
+    let (mut ledgers, value) = (Ledgers::default(), typed("event"));
+    ledgers.assign(Position::new(0, 0));
+    for offset in 0..1_000 {
+        let position = Position::new(0, offset);
+        let claim = ledgers.charge(position, 1).unwrap().unwrap();
+        let headers = [Header { name: header::EVENT_ID, value: Some(b"event") }];
+        let record = PackedRecord::pack(position, None, &value, headers.iter().copied());
+        assert!(delivery.take_in(Feed::Record(claim, record)));
+    }
+    // No request is answered meanwhile.
+    let now = Instant::now();
+    (0..10).for_each(|_| drop(delivery.start(now)));
+    assert!(delivery.in_progress.len() >= 4, "{} requests", delivery.in_progress.len());
+}

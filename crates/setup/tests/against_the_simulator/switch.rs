@@ -27,6 +27,8 @@ struct Counted<'w> {
     looks: AtomicUsize,
     /// Number of the read at which the run is killed.
     killed_at: usize,
+    /// What a person changes in the webhook during the first read after the canary has begun.
+    change: Option<Value>,
     counts: std::sync::Mutex<GatewayCounts>,
     unanswered: Vec<String>,
 }
@@ -36,7 +38,15 @@ impl<'w> Counted<'w> {
         // Non-zero counts, because the gateway has been running for a while.
         let counts = [("gateway:9464".to_owned(), Counts { stored: 40, refused: 2, other: 1 })].into();
         let counts = std::sync::Mutex::new(counts);
-        Self { world, event, looks: AtomicUsize::new(0), killed_at: usize::MAX, counts, unanswered: Vec::new() }
+        Self {
+            world,
+            event,
+            looks: AtomicUsize::new(0),
+            killed_at: usize::MAX,
+            change: None,
+            counts,
+            unanswered: Vec::new(),
+        }
     }
 }
 
@@ -45,6 +55,10 @@ impl Gateways for Counted<'_> {
         let look = self.looks.fetch_add(1, Ordering::SeqCst);
         if look == self.killed_at {
             pending::<()>().await;
+        }
+        if let Some(change) = self.change.as_ref().filter(|_| look == 1) {
+            let webhook = self.world.webhook().await;
+            self.world.change_webhook(&webhook["id"], change.clone()).await;
         }
         let statuses = match self.event {
             Some(event) => self.world.event(event).await,
@@ -159,6 +173,19 @@ async fn a_stored_event_of_the_family_enables_all_events() {
     assert_eq!(end, CanaryEnd::Already);
     let plan = ready.world.plan(&ready.desired, &ready.clients, &Permit::default()).await.unwrap();
     assert!(!plan.has_changes() && plan.problems.is_empty(), "{:?}", plan.problems);
+}
+
+/// An update contains the whole webhook, so an outdated one would undo the change.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_changes_during_the_canary_is_kept() {
+    for event in [Some("email_sent"), None] {
+        let ready = Ready::with(Behaviour::Right).await;
+        let content = !ready.world.webhook().await["with_content"].as_bool().unwrap();
+        let change = Some(json!({"with_content": content}));
+        let end = ready.canary(Counted { change, ..Counted::new(&ready.world, event) }).await.unwrap();
+        assert_eq!(matches!(end, CanaryEnd::Widened { .. }), event.is_some(), "{end:?}");
+        assert_eq!(ready.world.webhook().await["with_content"], content, "{event:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
