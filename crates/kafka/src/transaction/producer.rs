@@ -34,6 +34,11 @@ const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 const LARGEST_RECORD: &str = "134217728";
 const LIBRDKAFKA_QUEUE_KILOBYTES: &str = "262144";
 
+/// Time after which librdkafka closes an unused connection. librdkafka can stop its search for the coordinator of a group
+/// until the state of a connection changes; meanwhile, the call that sends offsets does not return, whatever its timeout
+/// (ADR 14). During such a call the connections are unused, so closing them continues the search.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// Number of the input record from which an output record was created. The caller chooses it.
 pub(super) type InputNumber = usize;
 
@@ -123,6 +128,7 @@ impl TransactionalProducer {
         set_default(&mut config, "linger.ms", "5");
         set_default(&mut config, "compression.type", "lz4");
         set_default(&mut config, "reconnect.backoff.max.ms", "1000");
+        set_default(&mut config, "connections.max.idle.ms", &IDLE.as_millis().to_string());
         let health = health.cloned();
         let deliveries = Deliveries { health: health.clone(), ..Deliveries::default() };
         let producer = ThreadedProducer::from_config_and_context(&config, Context(deliveries.clone()))
@@ -289,5 +295,48 @@ fn outcome(result: Result<(), RdError>) -> Outcome {
         Err(RdError::Transaction(error)) if error.txn_requires_abort() => Outcome::Abort(error.to_string()),
         Err(RdError::Transaction(error)) if error.is_retriable() => Outcome::Retry,
         Err(error) => Outcome::Broken(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::Position;
+    use rdkafka::consumer::Consumer;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+    use crate::client::outsider;
+    use crate::partition_list;
+    use crate::record::Headers;
+
+    /// librdkafka gives up its search for the group's coordinator after three such responses, and begins again only when
+    /// the state of a connection changes. Until then the call does not return, whatever its timeout.
+    #[test]
+    fn sending_offsets_returns_although_the_coordinator_was_not_available_for_a_moment() {
+        let cluster = MockCluster::new(3).unwrap();
+        let topic: TopicName = "typed".parse().unwrap();
+        cluster.create_topic(topic.as_str(), 1, 3).unwrap();
+        let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
+        let producer = TransactionalProducer::new(&connection, "id", Duration::from_secs(60), None).unwrap();
+        while producer.init(CALL) != Outcome::Done {}
+        assert_eq!(producer.begin(), Outcome::Done);
+        let record = NewRecord {
+            topic: &topic,
+            partition: None,
+            key: None,
+            value: Some(b"value"),
+            headers: Headers::with_capacity(0),
+        };
+        producer.send(record, 0).unwrap();
+        producer.drain().unwrap();
+        let absent = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE;
+        cluster.request_errors(RDKafkaApiKey::FindCoordinator, &[absent; 3]);
+        let group = outsider(&connection, "group").unwrap().group_metadata().unwrap();
+        let offsets = partition_list::positions(&topic, &[Position::new(0, 1)]).unwrap();
+        let begun = Instant::now();
+        while producer.send_offsets(&offsets, &group) == Outcome::Retry {}
+        let took = begun.elapsed();
+        assert!(took < IDLE * 3, "{took:?}");
     }
 }
