@@ -50,7 +50,7 @@ enum Action {
     Users(users::UsersAction),
 }
 
-/// What the console needs to reach everything.
+/// Options with which the console reaches Kafka, the services, Platform and Customer.io.
 #[derive(Debug, Args)]
 #[command(
     mut_arg("only", |arg| arg.hide(true)),

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tail_ends_without_a_reader_or_at_ctrl_c_even_if_the_brokers_do_not_respond() {
+    async fn tail_ends_when_its_output_is_closed_and_at_ctrl_c_even_if_the_brokers_do_not_respond() {
         let (stop, left) = (CancellationToken::new(), CancellationToken::new());
         let goes_on = until(&stop, &left);
         assert!(goes_on());

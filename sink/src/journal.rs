@@ -162,7 +162,8 @@ impl<W: Write> Journal<W> {
         }
     }
 
-    /// Writes a record to the dead-letter topic, at most once a day, which shows that a sink has delivered records.
+    /// Writes the record with the header [`DELIVERED_FROM`] to the dead-letter topic, unless this process has written one
+    /// within [`MARK_EVERY`]. The record shows a later sink that records were delivered.
     async fn mark(&self) {
         // Keeps the lock until the record is acknowledged, because no offset may be committed before.
         let mut marked = self.marked.lock().await;

@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_not_an_object_is_refused_with_the_position() {
+    fn a_body_is_refused_unless_it_is_an_object_and_a_syntax_error_has_its_line_and_column() {
         assert_eq!(Webhook::parse(b"[1]").unwrap_err(), NotJson::NotObject);
         assert_eq!(Webhook::parse(b" null ").unwrap_err(), NotJson::NotObject);
         for body in [&b""[..], b"{", b"{\"a\":", b"\xff\xfe\x00{}", b"{}x", b"{\"a\":\"\xff\"}x", b"\xef\xbb\xbf{}"] {

@@ -25,7 +25,8 @@ pub(crate) struct LogOnly;
 
 impl Callbacks for LogOnly {}
 
-/// The context of every client. It writes librdkafka's log lines and errors to our log.
+/// The context of every client. It writes librdkafka's log lines to our log, and those errors that [`Callbacks::error`]
+/// does not suppress.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Context<C>(pub(crate) C);
 

@@ -27,7 +27,7 @@ pub struct ConsumerMetrics {
 /// Progress of one partition.
 #[derive(Debug)]
 struct Progress {
-    /// The offset after the last record whose outcome is durable.
+    /// Offset of the first record without a durable outcome.
     frontier: Offset,
     /// Where a reader of committed records ends.
     readable_end: Option<Offset>,
@@ -57,7 +57,7 @@ impl ConsumerMetrics {
         )?;
         let offsets = new.gauges(
             "customerio_kafka_consumer_offset",
-            "The offset after the last record of the partition whose outcome is durable",
+            "Offset of the first record of the partition without a durable outcome",
             &["topic", "partition"],
         )?;
         let of_topic = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {

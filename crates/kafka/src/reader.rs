@@ -50,8 +50,8 @@ impl TopicReader {
         Ok(Self { topic: topic.clone(), consumer, partitions })
     }
 
-    /// Passes records to `visit` until it returns `false` or `timeout` is over. Returns whether `visit` returned
-    /// `false`.
+    /// Passes records to `visit` until it returns `false`, or until no record arrives and `timeout` is over. Returns
+    /// whether `visit` returned `false`.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] if reading fails permanently.
@@ -213,7 +213,7 @@ fn is_behind(consumer: &PlainConsumer, topic: &TopicName, offset_range: &OffsetR
 }
 
 /// Returns the timestamp of the first committed record at or after each of these offsets, in milliseconds since 1970.
-/// Partitions without such a record are left out. The call blocks.
+/// Partitions without such a record, or whose first such record has no timestamp, are left out. The call blocks.
 ///
 /// # Errors
 /// [`KafkaError::Silence`] if no record arrives for `patience`; [`KafkaError::Operation`] if librdkafka refuses an

@@ -296,7 +296,7 @@ impl Topics {
         Ok(settings)
     }
 
-    /// The client, for queries that are not about topics.
+    /// Returns the client, for queries for which this type has no method.
     pub(crate) fn client(&self) -> &PlainConsumer {
         &self.client
     }

@@ -32,9 +32,9 @@ pub enum OperatorError {
         "it would now resolve {resolves} dead letters, and {confirmed} were confirmed: nothing was written, make another dry run"
     )]
     MoreThanConfirmed {
-        /// What the person confirmed.
+        /// Number of dead letters that the person confirmed.
         confirmed: usize,
-        /// How many there are now.
+        /// Number of dead letters that the operation would resolve now.
         resolves: usize,
     },
     /// Records expired while they were read, so that related records may be missing.

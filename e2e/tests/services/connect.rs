@@ -84,8 +84,8 @@ impl Sitting {
         text
     }
 
-    /// Runs a command until its output contains `part`: on a busy machine, the gateway can take longer than the second
-    /// that a round trip may take.
+    /// Runs a command until its output contains `part`: on a busy machine, the gateway can take longer than the one
+    /// second that a round trip may take.
     fn eventually(&self, variables: &Variables, arguments: &[&str], part: &str) -> (Option<i32>, String) {
         let mut last = self.run_with(variables, arguments);
         for _ in 0..4 {

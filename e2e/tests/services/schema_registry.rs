@@ -1,5 +1,5 @@
-//! The pipeline with a real Schema Registry (Apicurio): Confluent wire format, an independent reader, and a registry
-//! that is down while the services need it or do not need it.
+//! The pipeline with a real Schema Registry (Apicurio): Confluent wire format, an independent reader, a registry that is
+//! down while the services need it or do not need it, and a record with an unknown schema id.
 
 use std::collections::BTreeSet;
 use std::io::Write;

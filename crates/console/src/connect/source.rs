@@ -100,7 +100,7 @@ pub trait ConnectSource: std::fmt::Debug + Send + Sync + 'static {
     /// Reads the current state from Kafka, Platform and Customer.io, and makes the plan.
     fn plan(&self) -> Answering<'_, Result<Seen, String>>;
 
-    /// Executes this plan if a new plan is the same. `confirmed_sandbox` is the name of the production sandbox that the
+    /// Makes the plan again, and executes it only if it equals `seen`. `confirmed_sandbox` is the name of the production sandbox that the
     /// user typed.
     fn apply<'a>(
         &'a self,

@@ -4,7 +4,7 @@ use contract::dead_letter::{DeadLetter, Stage};
 
 use crate::mask::{self, MASK};
 
-/// Returns the message with possible values masked. Messages of the transformer and the gateway contain names of fields
+/// Returns the message, in which everything that may be a value of an event is masked. Messages of the transformer and the gateway contain names of fields
 /// but not their values. Messages of Platform, which the sink keeps, quote values.
 pub(super) fn masked(dead_letter: &DeadLetter) -> String {
     match dead_letter.stage {

@@ -150,7 +150,7 @@ pub(super) struct PagesView {
     pub(super) to: String,
     pub(super) newer: Option<String>,
     pub(super) older: Option<String>,
-    /// Maximum number of rows on all pages, if the filter matches more.
+    /// Total number of rows that the pages can show; `None` unless more dead letters match the filter.
     pub(super) most: Option<String>,
 }
 

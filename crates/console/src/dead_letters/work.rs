@@ -140,7 +140,7 @@ impl History {
         work
     }
 
-    /// Returns all that are kept, the newest first.
+    /// Returns the dry runs, replays and discards that are kept, the newest first.
     pub(super) fn all(&self) -> Vec<Arc<Work>> {
         self.list().iter().cloned().collect()
     }

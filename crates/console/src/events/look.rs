@@ -129,7 +129,7 @@ impl Look {
         self.is_watched(now) && now - self.at >= PAUSE
     }
 
-    /// Returns the time of the first step that was found.
+    /// Returns the time of the earliest step.
     fn earliest(&self) -> Option<i64> {
         match &self.outcome {
             Outcome::Found(life) => life.timeline.steps.iter().map(|step| step.time).min(),

@@ -73,7 +73,7 @@ fn view(answers: Answers) -> View {
 }
 
 #[test]
-fn a_healthy_pipeline_is_shown_as_well_with_the_numbers_of_each_station() {
+fn a_healthy_pipeline_has_the_headline_all_is_well_and_the_numbers_of_each_station() {
     let view = view(healthy());
     assert_eq!((view.headline.state, view.headline.title), (State::Good, "All is well"));
     let names: Vec<&str> = view.stations.iter().map(|station| station.name).collect();

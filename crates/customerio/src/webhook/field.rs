@@ -1,4 +1,4 @@
-//! A value of a body, which is read only when it is needed.
+//! Values of a webhook body. A value is parsed only when one of its methods needs it.
 
 use std::borrow::Cow;
 use std::fmt;

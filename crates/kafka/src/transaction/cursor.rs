@@ -4,7 +4,8 @@ use contract::{Offset, Partition, Position};
 
 use crate::consumed::{Consumed, Undo};
 
-/// The committed state of a partition: the offset, and the part of its metadata with the processed records after it.
+/// The state of a partition in the form in which it is committed: the offset, and the metadata that lists which records
+/// after it are processed. Used for the last commit and for the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// Offset of the first record that is not processed.

@@ -2,10 +2,12 @@
 //! how each outcome changes the state.
 //!
 //! The machine keeps these rules:
-//! - Offsets are sent only for partitions that are owned now, and only after records processed in this transaction.
-//! - After an abort, every polled record is read again: the position returns to the committed offset.
-//! - A partition is released only while no transaction is open (commit within the revoke's deadline, else abort).
-//! - After an abort, and before the commit of a revoke, the group's committed offsets must equal the ones known here.
+//! - Offsets are sent only for partitions that are owned now and whose progress has changed since the last commit.
+//! - After an abort, every record that was polled since the last commit is read again. Each partition continues where it
+//!   was at that commit; this is after the committed offset if records were deferred.
+//! - Before partitions are released, the open transaction is committed, or aborted if the revoke's deadline passes. If
+//!   neither call is resolved in time, the clients are rebuilt.
+//! - After an abort, and before a commit for which a revoke, an assignment or a stop waits, the group's committed offsets must equal the ones known here.
 //!   If another member has committed, this one was evicted in the meantime, and its positions are invalid.
 //! - The machine never guesses the outcome of a commit: if it is unknown, the clients are rebuilt, and the brokers
 //!   decide.

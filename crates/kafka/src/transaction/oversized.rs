@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_committed_or_revoked_record_is_forgotten() {
+    fn committed_records_and_records_of_a_revoked_partition_are_forgotten() {
         let mut oversized = Oversized::default();
         let records = [Position::new(0, 7), Position::new(0, 9), Position::new(1, 7)];
         for record in records {

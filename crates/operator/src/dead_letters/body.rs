@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_decoded_as_event_json_text_or_hexadecimal_digits() {
+    fn a_value_is_decoded_as_an_event_or_as_json_or_as_text_or_as_hexadecimal_digits() {
         assert!(matches!(body_of(b"{\"a\":1}"), Body::Json(_)));
         assert!(matches!(body_of(b"not json"), Body::Text(_)));
         assert!(matches!(body_of(&[0xff, 0x00]), Body::Bytes(hex) if hex == "ff00"));

@@ -110,7 +110,7 @@ pub(super) fn select(pipeline: Pipeline<'_>, filter: &Filter, limit: usize) -> R
     Ok(selected)
 }
 
-/// What the filter includes, by partition and in the order of the offsets.
+/// The dead letters that the filter includes, by partition and in the order of the offsets.
 #[derive(Debug, Default)]
 struct Candidates(BTreeMap<Partition, Vec<Candidate>>);
 
@@ -122,7 +122,7 @@ struct Candidate {
     is_resolved: bool,
 }
 
-/// Those that were chosen of the candidates.
+/// The candidates that were chosen.
 #[derive(Debug, Default)]
 struct Chosen {
     positions: BTreeSet<Position>,

@@ -60,17 +60,17 @@ struct Row {
 /// An unresolved dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnresolvedDeadLetter<'u> {
-    /// Its position.
+    /// Position of the dead letter.
     pub position: Position,
-    /// When it was written: milliseconds since 1970.
+    /// The time at which it was written, in milliseconds since 1970.
     pub time: i64,
     /// The stage that wrote it.
     pub stage: Stage,
-    /// Its code.
+    /// The code of the reason.
     pub code: &'u str,
-    /// The source of its event.
+    /// The source of the event.
     pub source: &'u str,
-    /// Its message in the form that is kept; `None` if there are too many different ones.
+    /// The message in the form that is kept; `None` if there are too many different messages.
     pub message: Option<&'u str>,
 }
 
@@ -96,19 +96,19 @@ impl Unresolved {
         }
     }
 
-    /// How many there are.
+    /// Number of unresolved dead letters.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Whether all are here. Otherwise there are more than are kept.
+    /// Whether all unresolved dead letters are kept. If not, there are more than the limit.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// All of them, by position.
+    /// Returns the unresolved dead letters that are kept, in the order of their positions.
     pub fn iter(&self) -> impl Iterator<Item = UnresolvedDeadLetter<'_>> {
         self.partitions.iter().flat_map(move |(&partition, part)| {
             let rows = part.rows.iter().filter(|row| !row.is_resolved);
@@ -116,7 +116,7 @@ impl Unresolved {
         })
     }
 
-    /// The one at this position.
+    /// Returns the unresolved dead letter at this position.
     #[must_use]
     pub fn get(&self, position: Position) -> Option<UnresolvedDeadLetter<'_>> {
         let rows = &self.partitions.get(&position.partition)?.rows;

@@ -20,9 +20,9 @@ pub struct StoredRecord {
     pub event_id: Option<String>,
     /// When the gateway received the webhook: milliseconds since 1970.
     pub received_at: i64,
-    /// The size of its value in bytes, as it is stored.
+    /// Size of the stored value, in bytes.
     pub size: usize,
-    /// Its value.
+    /// The value.
     pub value: StoredValue,
 }
 
@@ -40,9 +40,9 @@ pub enum StoredValue {
 pub struct StoredWebhook {
     /// The body, encoded as it was received.
     pub body: Vec<u8>,
-    /// Its `Content-Encoding`.
+    /// The `Content-Encoding` of the body.
     pub content_encoding: Option<Vec<u8>>,
-    /// The name of its source, if the record has one.
+    /// Name of the source, if the record has one.
     pub source: Option<String>,
     /// The size of the body in bytes, if only its beginning is kept.
     pub original_size: Option<u64>,

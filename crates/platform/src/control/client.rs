@@ -296,8 +296,8 @@ impl ControlClient {
         let Some(url) = self.settings.api.join(&request.path) else {
             return Err(Failure::Connect(Unreached::Other));
         };
-        // The path comes from this crate or was checked by `following`. This check guarantees that the token is never
-        // sent to another server.
+        // The path comes from this crate or was checked by `following`. The check below is a second safeguard: the token
+        // is never sent to another server.
         if !self.settings.api.is_same_server(&url) {
             return Err(Failure::Connect(Unreached::Other));
         }

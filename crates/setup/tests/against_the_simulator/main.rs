@@ -1,4 +1,4 @@
-//! Tests of `plan`, `apply` and `enable` against the simulator, without Kafka.
+//! Tests of the commands `setup` and `check` against the simulator, without Kafka.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

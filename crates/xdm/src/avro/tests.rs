@@ -76,7 +76,7 @@ fn an_independent_avro_reader_finds_every_field_of_the_schema() {
 }
 
 #[test]
-fn records_are_declared_in_the_order_of_the_schema() {
+fn every_declared_avro_record_has_the_fields_of_the_schema_in_its_order() {
     fn collect(schema: &serde_json::Value, found: &mut Vec<(String, Vec<String>)>) {
         if schema["type"] == "record" {
             let fields = schema["fields"].as_array().unwrap();

@@ -34,7 +34,7 @@ fn file(pipeline: &Pipeline, name: &str, content: &[u8]) -> String {
 }
 
 #[test]
-fn find_wait_accepts_an_event_or_delivery_id_and_ends_with_the_event() {
+fn find_wait_accepts_an_event_or_delivery_id_and_returns_when_the_event_has_an_outcome() {
     let pipeline = Pipeline::new(shared_kafka(), "find-wait");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();

@@ -65,7 +65,7 @@ fn budget_of_a_request() -> usize {
 }
 
 #[tokio::test]
-async fn a_body_without_declared_length_over_the_hard_limit_is_too_large() {
+async fn a_body_over_the_hard_limit_is_too_large_even_without_a_declared_length() {
     let budget = InFlight::new(1 << 20);
     let body = vec![b' '; usize::try_from(HARD_LIMIT).unwrap() + 1];
     assert!(matches!(received(&body[1..], 1 << 20, false, &budget).await, Ok(Received::Oversized(_))));

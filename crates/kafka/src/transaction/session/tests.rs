@@ -188,7 +188,7 @@ fn a_commit_of_starts_that_takes_long_delays_neither_polls_nor_rebalances() {
 }
 
 #[test]
-fn a_revoke_waits_for_the_commit_of_starts_and_the_partition_is_not_added() {
+fn a_revoke_waits_for_the_commit_of_first_offsets_and_the_revoked_partition_is_not_added() {
     with_session(|session| {
         let client = Arc::clone(session.member.client());
         client.hold_commits(true);

@@ -208,7 +208,7 @@ fn a_record_after_the_end_completes_the_tail_without_being_restored() {
 }
 
 #[test]
-fn a_truncated_output_is_restored_only_after_it_reaches_its_old_end_again() {
+fn after_a_truncation_the_state_is_restored_only_once_the_output_reaches_its_old_end() {
     // An unclean leader election has removed the records from 2 on.
     let truncated = [(Step::Record(0), 1), (Step::Record(1), 2), (Step::End, 2), (Step::End, 2)];
     assert_eq!(restore(&brokers([(0, 4), (0, 2)], &truncated)), None);
