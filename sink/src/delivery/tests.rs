@@ -273,7 +273,8 @@ async fn no_request_is_started_while_an_operator_holds_the_sink() {
 
 #[tokio::test]
 async fn the_smallest_buffer_has_room_for_four_requests_at_a_time() {
-    let arguments = ["--buffer-bytes=68KiB", "--batch-max-bytes=17KiB", "--max-records-per-second=0"];
+    let sizes = ["--buffer-bytes=68KiB", "--batch-max-bytes=17KiB"];
+    let arguments = [&sizes[..], &["--max-records-per-second=0", "--max-requests-per-second=0"]].concat();
     let settings = settings("127.0.0.1:1", "http://127.0.0.1:1/collection/inlet", &arguments);
     let (consumer_settings, metrics, external_wait) = consumer(&settings, Duration::from_secs(300));
     let (_consumer, _records, settler) = Consumer::new(consumer_settings);
