@@ -29,7 +29,7 @@ pub struct ConsumerMetrics {
 struct Progress {
     /// Offset of the first record without a durable outcome.
     frontier: Offset,
-    /// Where a reader of committed records ends.
+    /// End of the partition for a reader of committed records.
     readable_end: Option<Offset>,
     lag: Option<IntGauge>,
     offset: IntGauge,

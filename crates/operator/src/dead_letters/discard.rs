@@ -54,22 +54,22 @@ pub fn discard(
 pub struct DiscardRequest {
     /// The unresolved dead letters that it includes are discarded.
     pub filter: Filter,
-    /// How many are discarded.
+    /// Which part of the included dead letters is discarded.
     pub bounds: Bounds,
-    /// Who discards them; `None` only plans.
+    /// The person who discards them; `None` only plans.
     pub resolving: Option<Resolving>,
 }
 
 /// The plan of a discard, and the part that was carried out.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct DiscardSummary {
-    /// How many dead letters are discarded.
+    /// Number of dead letters that are discarded.
     pub chosen: usize,
-    /// How many of the included ones were resolved before.
+    /// Number of included dead letters that were resolved before.
     pub resolved_before: u64,
-    /// How many included ones are over the limit.
+    /// Number of included dead letters that are over the limit.
     pub left: u64,
-    /// How many were discarded now.
+    /// Number of dead letters that were discarded now.
     pub discarded: u64,
     /// Whether the observer of the progress stopped it. What was not discarded stays unresolved.
     pub is_stopped: bool,

@@ -21,9 +21,9 @@ pub struct ReplayRequest {
     pub filter: Filter,
     /// Way to replay the dead letters of the sink and of Platform.
     pub sink_dead_letters: SinkDeadLetters,
-    /// How many are replayed.
+    /// Which part of the included dead letters is replayed.
     pub bounds: Bounds,
-    /// Who replays them; `None` only plans.
+    /// The person who replays them; `None` only plans.
     pub resolving: Option<Resolving>,
 }
 

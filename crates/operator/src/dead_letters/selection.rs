@@ -13,7 +13,7 @@ use crate::error::OperatorError;
 use crate::pipeline::{Pipeline, retained, stable_watermarks};
 use crate::record::event_id;
 
-/// How many dead letters an operation resolves.
+/// Limit for the number of dead letters that an operation resolves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
     /// At most this many of the unresolved dead letters are chosen, the oldest; all without a limit.
@@ -39,9 +39,9 @@ pub(super) struct Selected {
     /// The chosen ones, and every other dead letter of the same original records; without their messages.
     pub(super) index: BTreeMap<Position, IndexedDeadLetter>,
     chosen: BTreeSet<Position>,
-    /// How many resolved ones the filter includes as well.
+    /// Number of resolved dead letters that the filter includes as well.
     pub(super) resolved_before: u64,
-    /// How many unresolved ones it includes that are over the limit.
+    /// Number of included unresolved dead letters that are over the limit.
     pub(super) left: u64,
 }
 

@@ -42,7 +42,7 @@ pub fn show(pipeline: Pipeline<'_>, position: Position) -> Result<Shown, Operato
 }
 
 impl Shown {
-    /// Its value, decompressed into at most `max_body` bytes. `tenant` is the key of the organisation's own fields.
+    /// The value, decompressed into at most `max_body` bytes. `tenant` is the key of the organisation's own fields.
     #[must_use]
     pub fn body(&self, tenant: &TenantId, max_body: usize) -> Body {
         let (value, mut buffer) = (self.record.value.as_slice(), Vec::new());

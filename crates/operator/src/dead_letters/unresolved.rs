@@ -14,13 +14,13 @@ use super::summary::Group;
 use crate::error::OperatorError;
 use crate::pipeline::{Pipeline, stable_watermarks};
 
-/// How many different codes, and how many different sources, are kept. The services write far fewer.
+/// Maximum number of different codes, and of different sources, that are kept. The services write far fewer.
 const MOST_NAMES: usize = 1000;
-/// How many different messages are kept.
+/// Maximum number of different messages that are kept.
 const MOST_MESSAGES: usize = 2000;
 /// The longest code or source that is kept, in bytes.
 const LONGEST_NAME: usize = 200;
-/// What stands for codes and sources that are not kept.
+/// The name that stands for codes and sources that are not kept.
 const OTHER: &str = "(other)";
 
 /// Returns the message of a dead letter in the form that is kept.
@@ -303,7 +303,7 @@ pub fn read_unresolved(pipeline: Pipeline<'_>, unresolved: &Mutex<Unresolved>) -
     Ok(true)
 }
 
-/// How many unresolved dead letters there are of each stage and code, the most frequent first; none if the topic does not
+/// Number of unresolved dead letters of each stage and code, the most frequent first; none if the topic does not
 /// exist. The call blocks.
 ///
 /// # Errors

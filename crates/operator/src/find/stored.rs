@@ -18,7 +18,7 @@ use crate::record::event_id;
 pub struct StoredRecord {
     /// The id of its event, if it has one that can be read.
     pub event_id: Option<String>,
-    /// When the gateway received the webhook: milliseconds since 1970.
+    /// The time at which the gateway received the webhook, in milliseconds since 1970.
     pub received_at: i64,
     /// Size of the stored value, in bytes.
     pub size: usize,
