@@ -17,10 +17,11 @@ TEST_THREADS ?= 16
 test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
 	@RUST_TEST_THREADS=$(TEST_THREADS) cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- cargo test --workspace --no-fail-fast
 
-# Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers.
+# Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers. With --workspace, cargo chooses
+# the same features as for `make test`, and compiles nothing again.
 test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads, and ops-check
 	@E2E_FULL=1 cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
-		cargo test --package e2e --test services --no-fail-fast -- --ignored
+		cargo test --workspace --test services --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check
 
 # The database of known vulnerabilities, where `cargo deny fetch db` puts it.
