@@ -14,6 +14,8 @@
 //!
 //! The machine does no I/O and has no clock: callers pass in a [`Client`] and the time.
 
+mod limits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ use super::cursor::{Accepted, Cursor};
 use crate::consumed::Consumed;
 
 pub use super::cursor::Mark;
+pub use limits::Limits;
 
 /// The result of a call to the brokers, as far as the machine needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,20 +67,6 @@ pub trait Client {
     fn confirm(&mut self, committed: &[Mark]) -> Outcome;
     /// Makes the consumer continue from these offsets.
     fn rewind(&mut self, positions: &[Position]) -> Outcome;
-}
-
-/// Limits of a transaction.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Age at which a transaction is committed.
-    pub interval: Duration,
-    /// Number of records at which a transaction is committed.
-    pub records: usize,
-    /// Time after which the clients are rebuilt if the open transaction could not be ended.
-    pub timeout: Duration,
-    /// Maximum time of a commit in a revoke or a stop. After that, the transaction is aborted, for which the same time
-    /// is allowed.
-    pub revoke: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
