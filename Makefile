@@ -10,18 +10,24 @@ help: ## Show the commands
 demo: ## Run the whole pipeline in one process, on an embedded broker and a simulated Platform, and audit it
 	@cargo run $(CARGO_QUIET) --package customerio-aep -- demo
 
+# The folder of cargo's binaries, for programs that cargo does not start.
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+
+# Starts a real Kafka for a command. `cargo run --package e2e` would compile most crates once more, with other features.
+WITH_REAL_KAFKA = $(TARGET_DIR)/debug/with-real-kafka
+
 # Most of the tests that take long only wait, so that more of them run at the same time than the machine has cores. The
 # end-to-end tests take turns (e2e/src/turn.rs).
 TEST_THREADS ?= 16
 
 test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
-	@RUST_TEST_THREADS=$(TEST_THREADS) cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- cargo test --workspace --no-fail-fast
+	@cargo test $(CARGO_QUIET) --workspace --no-run
+	@RUST_TEST_THREADS=$(TEST_THREADS) $(WITH_REAL_KAFKA) cargo test --workspace --no-fail-fast
 
-# Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers. With --workspace, cargo chooses
-# the same features as for `make test`, and compiles nothing again.
+# Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers.
 test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads, and ops-check
-	@E2E_FULL=1 cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
-		cargo test --workspace --test services --no-fail-fast -- --ignored
+	@cargo test $(CARGO_QUIET) --workspace --no-run
+	@E2E_FULL=1 $(WITH_REAL_KAFKA) cargo test --workspace --test services --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check
 
 # The database of known vulnerabilities, where `cargo deny fetch db` puts it.
@@ -59,23 +65,19 @@ PACE ?= 4s
 
 chaos: ## Kill, pause, restart and scale everything under load: DURATION=10m BROKERS=1|3 RATE=1000 SEED=… (of a run to repeat)
 	@cargo build $(CARGO_QUIET) --workspace --bins
-	@cargo run $(CARGO_QUIET) --package e2e --bin chaos -- --duration $(DURATION) --brokers $(BROKERS) --rate $(RATE) --pace $(PACE) $(if $(SEED),--seed $(SEED))
+	@$(TARGET_DIR)/debug/chaos --duration $(DURATION) --brokers $(BROKERS) --rate $(RATE) --pace $(PACE) $(if $(SEED),--seed $(SEED))
 
 PYTHON_ENV := .cache/python
 
-# The folder of cargo's binaries, for programs that cargo does not start.
-TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
-
 # Adobe's OpenAPI files: OPENAPI=DIR. They are not part of this repository.
 independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records with fastavro and Java's Avro, the documented queries with DuckDB, the simulator with aepp, the requests of setup with openapi-core (OPENAPI=DIR) (needs Python 3, Java, Maven)
-	@cargo build $(CARGO_QUIET) --package customerio-aep
+	@cargo test $(CARGO_QUIET) --workspace --no-run
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_map.py $(TARGET_DIR)/debug/customerio-aep
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_queries.py duckdb
 	@$(PYTHON_ENV)/bin/python e2e/independent/walk_platform.py $(TARGET_DIR)/debug/customerio-aep
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_requests.py $(TARGET_DIR)/debug/customerio-aep $(OPENAPI)
 	@AVRO_READER="$(CURDIR)/$(PYTHON_ENV)/bin/python $(CURDIR)/e2e/independent/read_avro.py" \
-		cargo run $(CARGO_QUIET) --package e2e --bin with-real-kafka -- \
-		cargo test --package e2e --test services -- schema_registry::an_independent single_object::independent --nocapture
+		$(WITH_REAL_KAFKA) cargo test --workspace --test services -- schema_registry::an_independent single_object::independent --nocapture
 
 $(PYTHON_ENV)/installed: e2e/independent/requirements.txt
 	@python3 -m venv $(PYTHON_ENV)
