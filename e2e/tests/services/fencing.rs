@@ -78,6 +78,8 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
     variables.extend(instance.map(|instance| ("TRANSFORMER_INSTANCE", instance.to_owned())));
     variables.push(("TRANSFORMER_COMMIT_INTERVAL", "3s".to_owned()));
     variables.push(("TRANSFORMER_TRANSACTION_TIMEOUT", "6s".to_owned()));
+    // A second worker that joins later would take partitions over, and the first one would commit before that.
+    variables.push(("TRANSFORMER_WORKERS", "1".to_owned()));
     let mut slept = Process::start("transformer", &variables, Some(free_port()));
     let load = pipeline.load(200, 1_000);
     let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
