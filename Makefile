@@ -21,12 +21,12 @@ WITH_REAL_KAFKA = $(TARGET_DIR)/debug/with-real-kafka
 TEST_THREADS ?= 16
 
 test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_BOOTSTRAP_SERVERS, Java with Maven, or Docker)
-	@cargo test $(CARGO_QUIET) --workspace --no-run
+	@cargo build $(CARGO_QUIET) --workspace --bins --tests
 	@RUST_TEST_THREADS=$(TEST_THREADS) $(WITH_REAL_KAFKA) cargo test --workspace --no-fail-fast
 
 # Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers.
 test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads, and ops-check
-	@cargo test $(CARGO_QUIET) --workspace --no-run
+	@cargo build $(CARGO_QUIET) --workspace --bins --tests
 	@E2E_FULL=1 $(WITH_REAL_KAFKA) cargo test --workspace --test services --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check
 
@@ -71,7 +71,7 @@ PYTHON_ENV := .cache/python
 
 # Adobe's OpenAPI files: OPENAPI=DIR. They are not part of this repository.
 independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records with fastavro and Java's Avro, the documented queries with DuckDB, the simulator with aepp, the requests of setup with openapi-core (OPENAPI=DIR) (needs Python 3, Java, Maven)
-	@cargo test $(CARGO_QUIET) --workspace --no-run
+	@cargo build $(CARGO_QUIET) --workspace --bins --tests
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_map.py $(TARGET_DIR)/debug/customerio-aep
 	@$(PYTHON_ENV)/bin/python e2e/independent/check_queries.py duckdb
 	@$(PYTHON_ENV)/bin/python e2e/independent/walk_platform.py $(TARGET_DIR)/debug/customerio-aep
