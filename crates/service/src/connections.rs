@@ -79,8 +79,9 @@ mod tests {
             clients.push(client);
         }
         // A connection that has ended does not count.
-        drop(clients.remove(0));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut ended = clients.remove(0);
+        ended.shutdown().await.unwrap();
+        assert!(ended.read_u8().await.is_err(), "the server has closed it");
         for _ in 0..2 {
             let mut client = TcpStream::connect(address).await.unwrap();
             assert!(answers(&mut client).await);

@@ -18,12 +18,12 @@ use super::producer::{TooLarge, TransactionalProducer};
 use super::restore::Restores;
 use super::settings::WorkerSettings;
 use crate::assignment::ReadProgress;
-use crate::committer::{COMMIT_WAIT, Committed, Committer};
+use crate::committer::{COMMIT_WAIT, Committed, Committer, timed_out};
 use crate::error::KafkaError;
 use crate::group::{self, GroupClient, GroupConsumer, GroupSettings};
 use crate::group_member::{Event, GroupMember};
 use crate::log_watch::{Latest, LogWatch};
-use crate::start::FoundStart;
+use crate::start::{FoundStart, report_losses};
 
 /// Maximum time of a single poll, so that a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
@@ -199,7 +199,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
         self.add_awaited();
         self.member.close();
-        drop(self.committer.wait_for_last(&**self.member.client(), self.stop));
+        self.report_last_starts();
         if self.committer.is_busy() {
             // The committer's thread closes the client, or ends with the process.
             tracing::warn!("the brokers did not acknowledge the commit of first offsets within {COMMIT_WAIT:?}");
@@ -209,6 +209,19 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
             self.committer.end();
         }
         (end, self.committed)
+    }
+
+    /// Waits for the commit of first offsets, if one is in progress, and reports what was lost before them: the commit may
+    /// be stored, and then no other member would find the loss again.
+    fn report_last_starts(&mut self) {
+        let last = self.committed_starts.take().or_else(|| self.committer.result());
+        let last = last.or_else(|| self.committer.wait_for_last(&**self.member.client(), self.stop));
+        let (input, metrics) = (&self.settings.input, &self.settings.metrics);
+        match last {
+            Some((committed, starts)) => report_losses(committed.as_ref().copied(), input, &starts, metrics),
+            None if self.committer.is_busy() => report_losses(Err(&timed_out()), input, &self.found, metrics),
+            None => {}
+        }
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<(), End> {
