@@ -111,6 +111,11 @@ impl FoundStart {
     pub(crate) fn of_test(position: Position, is_new: bool) -> Self {
         Self { position, is_new, consumed: Consumed::at(position.offset), gap: None }
     }
+
+    /// Creates a start that the group has not committed, before which `lost` records have expired, for tests.
+    pub(crate) fn expired_of_test(position: Position, lost: u64) -> Self {
+        Self { gap: Some(Gap::Expired { lost }), ..Self::of_test(position, true) }
+    }
 }
 
 /// The reason why reading does not continue at the group's committed offset.

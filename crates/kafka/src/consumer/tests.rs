@@ -68,6 +68,7 @@ struct Running {
     /// Partitions that were reported as revoked.
     revoked: Vec<Partition>,
     assigned: usize,
+    stopping: bool,
 }
 
 impl Running {
@@ -109,6 +110,7 @@ impl Running {
             claims: Vec::new(),
             revoked: Vec::new(),
             assigned: 0,
+            stopping: false,
         }
     }
 
@@ -119,7 +121,7 @@ impl Running {
                 Feed::Record(claim, _) => self.claims.push(claim),
                 Feed::Revoking(partitions) => self.revoked.extend(partitions),
                 Feed::Assigned(partitions) => self.assigned = partitions,
-                Feed::Stopping => {}
+                Feed::Stopping => self.stopping = true,
             }
         }
     }
@@ -341,12 +343,12 @@ async fn records_that_are_not_completed_in_time_during_a_stop_are_not_committed(
     kafka.produce(Partition(0), 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.drain_timeout = Duration::from_millis(700));
     running.until("the records", |running| running.claims.len() == 3);
-    let (settler, claims) = (running.settler.clone(), running.claims.clone());
-    let (started, stopping) = (Instant::now(), std::thread::spawn(move || running.stop()));
-    std::thread::sleep(Duration::from_millis(200));
+    let started = Instant::now();
+    running.stop.cancel();
+    running.until("the stop", |running| running.stopping);
     // The second record is not settled in time, so only the first one can be committed.
-    settler.settle(vec![claims[0], claims[2]]);
-    stopping.join().unwrap().unwrap();
+    running.settler.settle(vec![running.claims[0], running.claims[2]]);
+    running.stop().unwrap();
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(kafka.committed(Partition(0)), Some(1));
 }

@@ -49,9 +49,9 @@ impl Processor for Released {
     fn aborted(&mut self) {}
 }
 
-fn settings() -> WorkerSettings {
-    let (registry, input) = (Registry::new(), "raw".parse().unwrap());
-    let waiting = Waiting::register("test", &registry, &Readiness::default()).unwrap();
+fn settings(registry: &Registry) -> WorkerSettings {
+    let input = "raw".parse().unwrap();
+    let waiting = Waiting::register("test", registry, &Readiness::default()).unwrap();
     WorkerSettings {
         // No broker listens at this address.
         connection: Connection::plaintext("127.0.0.1:1", "test"),
@@ -59,7 +59,7 @@ fn settings() -> WorkerSettings {
         name: None,
         name_variable: "INSTANCE",
         transactional_id: "test".to_owned(),
-        metrics: ConsumerMetrics::register(&registry, "test", &input).unwrap(),
+        metrics: ConsumerMetrics::register(registry, "test", &input).unwrap(),
         health: KafkaHealth::new(&waiting, Ready::Depends),
         input,
         output: "typed".parse().unwrap(),
@@ -76,20 +76,61 @@ fn settings() -> WorkerSettings {
 
 /// Runs a test with a session that waits for the starts of both partitions.
 fn with_session(test: impl FnOnce(&mut Session<'_, Released, FakeClient>)) {
-    let (settings, mut processor, stop) = (settings(), Released::default(), CancellationToken::new());
+    with_own_session(&Registry::new(), &CancellationToken::new(), |mut session| test(&mut session));
+}
+
+/// Like [`with_session`], for a test that ends the session: with its registry and its stop.
+fn with_own_session(
+    registry: &Registry,
+    stop: &CancellationToken,
+    test: impl FnOnce(Session<'_, Released, FakeClient>),
+) {
+    let (settings, mut processor) = (settings(registry), Released::default());
     let timeout = settings.transaction_timeout;
     let producer = TransactionalProducer::new(&settings.connection, "test", timeout, None).unwrap();
     let client = FakeClient::default();
     let mut session =
-        Session::with(&settings, &mut processor, Latest::new(), producer, client, LogWatch::blind(), &stop);
+        Session::with(&settings, &mut processor, Latest::new(), producer, client, LogWatch::blind(), stop);
     session.awaited = BTreeSet::from([FIRST, SECOND]);
-    test(&mut session);
+    test(session);
+}
+
+/// Stops a session while the commit of a first offset, before which 7 records have expired, is in progress. `prepare`
+/// and `release` act on the client before the commit and after the stop. Returns how many lost records were reported.
+fn lost_records_at_a_stop(prepare: impl FnOnce(&FakeClient), release: impl FnOnce(&FakeClient)) -> f64 {
+    let (registry, stop) = (Registry::new(), CancellationToken::new());
+    with_own_session(&registry, &stop, |mut session| {
+        let client = Arc::clone(session.member.client());
+        client.hold_commits(true);
+        prepare(&client);
+        session.found = vec![FoundStart::expired_of_test(Position::new(0, 7), 7)];
+        assert!(session.restored().is_ok());
+        assert!(session.committer.is_busy());
+        stop.cancel();
+        release(&client);
+        assert!(matches!(session.run(), (End::Stopped, false)));
+        // The committer's thread ends.
+        client.hold_commits(false);
+    });
+    let families = registry.gather();
+    let expired = families.iter().find(|family| family.name() == "customerio_kafka_records_expired_total").unwrap();
+    expired.get_metric()[0].get_counter().get_value()
 }
 
 /// Sets the starts of both partitions. The group has committed only the start of the first one.
 fn find_starts(session: &mut Session<'_, Released, FakeClient>) {
     session.found =
         vec![FoundStart::of_test(Position::new(0, 7), false), FoundStart::of_test(Position::new(1, 0), true)];
+}
+
+/// Finds the starts and begins their commit, which waits in the returned client.
+fn begin_commit(session: &mut Session<'_, Released, FakeClient>) -> Arc<FakeClient> {
+    let client = Arc::clone(session.member.client());
+    client.hold_commits(true);
+    find_starts(session);
+    assert!(session.restored().is_ok());
+    assert!(session.committer.is_busy());
+    client
 }
 
 /// Continues with the new partitions until the commit of their starts has ended.
@@ -170,11 +211,8 @@ fn a_partition_that_is_revoked_before_it_is_added_is_not_added_later() {
 #[test]
 fn a_commit_of_starts_that_takes_long_delays_neither_polls_nor_rebalances() {
     with_session(|session| {
-        let client = Arc::clone(session.member.client());
-        client.hold_commits(true);
-        find_starts(session);
         let begun = Instant::now();
-        assert!(session.restored().is_ok());
+        let client = begin_commit(session);
         client.rebalance(Rebalance::Assign(vec![]));
         for _ in 0..2 {
             assert!(session.poll(Duration::ZERO).is_ok());
@@ -190,10 +228,7 @@ fn a_commit_of_starts_that_takes_long_delays_neither_polls_nor_rebalances() {
 #[test]
 fn a_revoke_waits_for_the_commit_of_first_offsets_and_the_revoked_partition_is_not_added() {
     with_session(|session| {
-        let client = Arc::clone(session.member.client());
-        client.hold_commits(true);
-        find_starts(session);
-        assert!(session.restored().is_ok());
+        let client = begin_commit(session);
         client.rebalance(Rebalance::Revoke { partitions: vec![SECOND], lost: false });
         let releasing = Arc::clone(&client);
         let release = std::thread::spawn(move || {
@@ -213,10 +248,7 @@ fn a_revoke_waits_for_the_commit_of_first_offsets_and_the_revoked_partition_is_n
 #[test]
 fn a_revoke_during_a_commit_of_starts_that_does_not_end_needs_new_clients() {
     with_session(|session| {
-        let client = Arc::clone(session.member.client());
-        client.hold_commits(true);
-        find_starts(session);
-        assert!(session.restored().is_ok());
+        let client = begin_commit(session);
         client.rebalance(Rebalance::Revoke { partitions: vec![SECOND], lost: false });
         let begun = Instant::now();
         assert!(session.poll(Duration::ZERO).is_ok());
@@ -227,6 +259,20 @@ fn a_revoke_during_a_commit_of_starts_that_does_not_end_needs_new_clients() {
         assert!(matches!(next, Step::Rebuild(Breakage { reason, .. }) if reason.contains("first offsets")));
         assert_eq!(client.calls()[0], Call::Unassign(vec![]), "the rebalance is answered");
     });
+}
+
+/// The commit may be stored, and then no other member finds the loss again.
+#[test]
+fn a_session_that_ends_during_a_commit_of_starts_reports_what_was_lost_before_them() {
+    let stored = lost_records_at_a_stop(|_| {}, |client| client.hold_commits(false));
+    assert_eq!(stored, 7.0);
+    let unknown = lost_records_at_a_stop(|_| {}, |_| {});
+    assert_eq!(unknown, 7.0, "the commit has not ended");
+    let refused = lost_records_at_a_stop(
+        |client| client.fail_commit(RDKafkaErrorCode::UnknownMemberId),
+        |client| client.hold_commits(false),
+    );
+    assert_eq!(refused, 0.0, "the next member finds the loss again and reports it");
 }
 
 #[test]
