@@ -35,7 +35,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "PARTITION:FROM-TO", conflicts_with_all = ["since", "until"])]
     offsets: Option<RawOffsets>,
 
-    /// How many records to list at most; all are counted
+    /// Maximum number of records to list; all are counted
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     limit: usize,
 
@@ -70,11 +70,11 @@ pub(crate) struct AuditArgs {
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Services")]
 pub(crate) struct DedupArgs {
-    /// How far back the transformer looks for duplicates
+    /// Time for which the transformer recognises duplicates
     #[arg(long = "dedup-window", env = "TRANSFORMER_DEDUP_WINDOW", default_value = "2h", value_name = "DURATION")]
     pub(crate) window: DurationArg,
 
-    /// How many ids per partition the transformer keeps for that
+    /// Number of ids per partition that the transformer keeps for this
     #[arg(long = "dedup-max-ids", env = "TRANSFORMER_DEDUP_MAX_IDS", default_value_t = 200_000, value_name = "COUNT")]
     pub(crate) max_ids: u32,
 }

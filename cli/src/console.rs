@@ -97,7 +97,7 @@ struct Serve {
     serve: ServeArgs,
 }
 
-/// A command line of which only the variables are read.
+/// Command definition with the mapping options, whose values are read only from the variables.
 #[derive(Debug, Parser)]
 struct OfVariables {
     #[command(flatten)]

@@ -35,8 +35,8 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// Ctrl-C ended the command before it had finished. If a command does not handle Ctrl-C itself, the signal ends it, for
-/// which a shell reports the same exit code.
+/// Ctrl-C ended the command before it had finished. If a command does not handle Ctrl-C itself, the signal kills the
+/// process, and a shell reports the same exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub(crate) struct Interrupted;
@@ -129,7 +129,7 @@ fn words(error: &CommandError) -> String {
             ". Add --as-is to send them to Platform as they are, or --remap to map their webhooks again (or choose others, for example with --stage transformer)"
         }
         Some(OperatorError::Expired { .. }) => " (--since)",
-        // The commands have no bound that a person confirms: only the console asks for it.
+        // Only the console lets a person confirm a number of dead letters, so no command returns `MoreThanConfirmed`.
         Some(OperatorError::Kafka(_) | OperatorError::ReaderFailed | OperatorError::MoreThanConfirmed { .. })
         | None => "",
     };

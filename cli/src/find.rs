@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_found_by_the_key_of_the_persons_records() {
+    fn a_search_for_a_person_uses_the_key_of_the_persons_records() {
         let key = |what: WhatArgs| match what.wanted() {
             Some(Wanted::Person(key)) => key.as_str().to_owned(),
             other => panic!("{other:?}"),

@@ -90,8 +90,8 @@ fn written(arg: &Arg, value: &str) -> Vec<Vec<String>> {
 }
 
 /// Checks the messages about all options of a command. `refused` returns the message, or `None` if the command line is
-/// valid. Each refused command line is parsed once per option of the command, which is slow, so the options are divided
-/// among all processors.
+/// valid. To build the message, `command_line::parse` parses a refused command line again for each option. That is
+/// slow, so the options are divided among all processors.
 fn search(
     name: &str,
     command: &Command,

@@ -8,7 +8,7 @@ use operator::{Progress, thousands};
 
 use crate::printable::printable_json;
 
-/// State of the process that reads standard output. In `tail | head -1`, for example, it leaves after one line.
+/// State of the process that reads standard output. In `tail | head -1`, for example, `head` exits after one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     Reads,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_pipe_is_closed_the_reader_has_left() {
+    fn a_write_to_a_closed_pipe_shows_that_the_reader_has_left() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         assert_eq!(Reader::of(&writeln!(writer, "a")), Reader::Reads);
         drop(reader);

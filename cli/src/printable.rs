@@ -12,7 +12,7 @@ pub(crate) fn printable_lines(text: &str) -> Cow<'_, str> {
     replaced(text, |c| is_hostile(c) && !matches!(c, '\n' | '\t'))
 }
 
-/// JSON with these characters escaped, so that the JSON value does not change.
+/// Escapes the characters that control a terminal in JSON text. The JSON value does not change.
 pub(crate) fn printable_json(text: &str) -> Cow<'_, str> {
     // Outside of strings, JSON contains no such characters except line breaks.
     let is_escaped = |c: char| is_hostile(c) && c != '\n';

@@ -80,11 +80,11 @@ pub(crate) struct SendArgs {
     )]
     follow: Option<DurationArg>,
 
-    /// How many different events [default: 100; 1 for each of --event; 1 with --body or --follow]
+    /// Number of different events [default: 100; 1 for each of --event; 1 with --body or --follow]
     #[arg(long, value_name = "COUNT")]
     count: Option<u64>,
 
-    /// How many a second; 0 for as fast as possible
+    /// Events per second; 0 for as fast as possible
     #[arg(long, default_value_t = 50, value_name = "COUNT")]
     rate: u32,
 
@@ -92,7 +92,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_delimiter = ',', value_parser = channel_parser(), value_name = "CHANNEL,...")]
     channels: Vec<ObjectType>,
 
-    /// How many of 100 events are sent twice, as happens when an answer gets lost
+    /// Percentage of events that are sent twice, as happens when a response gets lost
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
     duplicates: u32,
 
@@ -104,15 +104,15 @@ pub(crate) struct SendArgs {
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     shuffle: u32,
 
-    /// How many people the events are about
+    /// Number of people that the events are about
     #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     people: u64,
 
-    /// How many calls at once
+    /// Number of concurrent requests
     #[arg(long, default_value_t = 64, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4096))]
     concurrency: u32,
 
-    /// How long an event is tried again before it counts as failed [default: 2m; 10s for a single event]
+    /// Time for which a request is retried before its event counts as failed [default: 2m; 10s for a single event]
     #[arg(long, value_name = "DURATION")]
     give_up: Option<DurationArg>,
 
@@ -188,7 +188,7 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
             if !json {
                 output::line(&sender.summary());
             }
-            // Clocks differ, and a topic is read from a few minutes before this time.
+            // The search reads each topic from `CLOCK_TOLERANCE_MS` before `started` on, because clocks differ.
             let committed = Committed::Groups(groups);
             let scope = FindScope { all_partitions: true, since: Some(started), delivered_from: Some(ends), committed };
             let watch = Watch::new(reached.pipeline(), scope, wanted);

@@ -26,7 +26,7 @@ pub(crate) struct SimulatorArgs {
     #[arg(long, env = "PLATFORM_SIM_HOST", value_name = "HOST:PORT")]
     host: Option<String>,
 
-    /// How long an ingestion request takes
+    /// Duration of an ingestion request
     #[arg(long, default_value = "0ms", value_name = "DURATION")]
     latency: DurationArg,
 
@@ -46,7 +46,7 @@ pub(crate) struct SimulatorArgs {
     #[arg(long, value_name = "COUNT")]
     max_records_per_second: Option<u64>,
 
-    /// How long an access token lasts
+    /// Lifetime of an access token
     #[arg(long, default_value = "24h", value_name = "DURATION")]
     token_lifetime: DurationArg,
 
@@ -70,7 +70,7 @@ struct ControlArgs {
     #[arg(long)]
     fresh: bool,
 
-    /// How long a created object is missing from lists and look-ups
+    /// Time for which a created object is missing from lists and look-ups
     #[arg(long, default_value = "0s", value_name = "DURATION")]
     visible_after: DurationArg,
 

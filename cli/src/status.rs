@@ -102,7 +102,8 @@ async fn once(asking: &Arc<Inquiry>) -> Status {
     status(Answers { now, before: Some(before), a_while_before: None, topics, flow, webhooks })
 }
 
-/// Prints the status until no one reads it. Kafka is queried in the background; the last result is shown until then.
+/// Prints the status until no one reads it. Kafka is queried in the background; until a query has ended, the result of
+/// the previous one is shown.
 async fn again(asking: &Arc<Inquiry>, interval: Duration, json: bool) -> Result<Verdict, CommandError> {
     let mut history = History::default();
     let mut kafka = Kafka::new(asking);

@@ -27,7 +27,7 @@ pub(crate) struct TailArgs {
     topics: TopicArgs,
 }
 
-/// Maximum wait for the brokers to end the last request after Ctrl-C.
+/// Maximum wait for the brokers' response to the last request after Ctrl-C.
 const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: TailArgs, json: bool) -> Result<Verdict, CommandError> {

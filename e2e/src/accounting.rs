@@ -33,8 +33,8 @@ const MARKERS: Duration = Duration::from_secs(5);
 /// Calls `visit` with each committed record of a topic.
 pub(crate) fn each(connection: &Connection, topic: &TopicName, visit: impl FnMut(&Record<'_>)) {
     // A group's offsets may be committed shortly before the records of the same transaction are readable, because the
-    // brokers end the transaction in one partition after the other. This does not wait for a transaction that a dead
-    // process left open.
+    // brokers end the transaction in one partition after the other. A transaction that a dead process left open delays
+    // the read only by `MARKERS`.
     let offsets = Offsets::new(connection).expect("a client");
     let watermarks = offsets.watermarks(topic).expect("the topic's ends");
     match offsets.wait_until_settled(topic, &watermarks, MARKERS) {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_output_is_explained_only_by_an_earlier_typed_record() {
+    fn a_record_without_output_is_explained_only_if_its_event_was_typed_before() {
         assert_eq!(balance(&["a", "b"], &[0, 1]), Balance::default());
         assert_eq!(balance(&["a", "a", "a"], &[0]), Balance { collapsed: 2, ..Balance::default() });
         let unexplained = |places: &[Place]| Balance { unexplained: places.to_vec(), ..Balance::default() };

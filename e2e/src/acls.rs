@@ -64,7 +64,7 @@ impl Acl {
         }
     }
 
-    /// Encodes the ACL. The same fields are the ACL to create in one request, and the filter in the other one.
+    /// Encodes the ACL for both requests: `CreateAcls` creates it, and `DeleteAcls` uses the same fields as a filter.
     fn bytes(&self) -> Vec<u8> {
         let (kind, name, pattern) = self.resource();
         let (user, any_host) = (string(&format!("User:{}", self.user)), string("*"));

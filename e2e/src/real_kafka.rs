@@ -48,7 +48,7 @@ pub fn password(user: &str) -> String {
 }
 
 impl Default for Cluster {
-    /// Returns a cluster of one broker that aborts transactions soon after their timeout.
+    /// Returns a cluster of one broker that aborts transactions within a second of their timeout.
     fn default() -> Self {
         Self {
             brokers: 1,

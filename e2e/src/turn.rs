@@ -44,9 +44,9 @@ pub fn alone() -> Turn {
     Turn { is_nested: false, _not_send: PhantomData }
 }
 
-/// Waits until no test runs alone and only a few other tests run. A [`Pipeline`](crate::pipeline::Pipeline) calls this;
-/// a test that starts processes without a pipeline calls it itself. It returns at once in a test that already has a
-/// turn.
+/// Waits until no test runs alone and fewer than `shares` tests share the machine. A
+/// [`Pipeline`](crate::pipeline::Pipeline) calls this function; a test that starts processes without a pipeline calls
+/// it itself. It returns at once in a test that already has a turn.
 pub fn shared() -> Turn {
     let (held, is_nested) = match HELD.get() {
         Held::Nothing => {
@@ -62,7 +62,7 @@ pub fn shared() -> Turn {
 }
 
 /// Returns the maximum number of tests that share the machine: one for each core, because each test starts several
-/// processes.
+/// processes, and at most eight.
 fn shares() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).min(8)
 }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_runs_alone_only_after_all_tests_that_share_or_wait_to_share() {
+    fn a_test_runs_alone_only_while_no_other_test_runs_or_waits_to_share() {
         let free = State::new();
         for mut busy in [State { sharing: 1, ..free }, State { waiting: 1, ..free }, State { is_taken: true, ..free }] {
             let before = busy;

@@ -16,7 +16,7 @@ pub(crate) enum Answer {
     /// All in-sync replicas have the body, or the dead letter for a body over the limit.
     Stored,
     /// The signature is missing, malformed or invalid, or the timestamp is out of tolerance. All these requests get the
-    /// same response, so that it gives no hint.
+    /// same response, so that it does not show which check failed.
     Unauthenticated,
     /// The route or the source does not exist.
     NotFound,

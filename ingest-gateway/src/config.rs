@@ -68,8 +68,8 @@ pub struct Config {
     )]
     ack_deadline: DurationArg,
 
-    /// How far X-CIO-Timestamp may differ from now [default: any; repeats are deduplicated later, and Customer.io does
-    /// not document whether it signs a retry again]
+    /// Maximum difference between X-CIO-Timestamp and the current time [default: any; repeats are deduplicated later,
+    /// and Customer.io does not document whether it signs a retry again]
     #[arg(
         long = "timestamp-tolerance",
         env = "GATEWAY_TIMESTAMP_TOLERANCE",
@@ -78,7 +78,7 @@ pub struct Config {
     )]
     timestamp_tolerance: Option<DurationArg>,
 
-    /// How long requests are still served after SIGTERM, so that load balancers notice
+    /// Time for which requests are still served after SIGTERM, so that load balancers notice
     #[arg(
         long = "drain-delay",
         env = "GATEWAY_DRAIN_DELAY",
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_published_or_short_signing_key_off_loopback_needs_trial_true() {
+    fn a_published_or_short_signing_key_needs_trial_true_unless_the_gateway_listens_on_loopback() {
         let published = "--signing-keys=trial-key-for-the-simulator-only";
         for listen in ["--listen=0.0.0.0:8080", "--listen=10.0.0.1:8080", "--listen=[::]:8080"] {
             for key in [published, "--signing-keys=0123456789abcde"] {

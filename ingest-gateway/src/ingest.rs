@@ -32,7 +32,7 @@ const TRACEPARENT: &str = "traceparent";
 /// Maximum length of a request header that is copied to the record, in bytes.
 const HEADER_LIMIT: usize = 256;
 
-/// The state with which requests are handled.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct Gateway<P> {
     sources: Arc<Current<Sources>>,
@@ -157,8 +157,7 @@ impl<P: Publish> Gateway<P> {
             Err(ProduceError::TooLarge) => {}
             stored => return self.answer_to(stored),
         }
-        // The broker refuses whole batches because of their size, so this body may fit in a batch without other
-        // records.
+        // The broker refuses a batch as a whole because of its size, so this body may fit in a batch of its own.
         match self.publish(record(), Batch::Own, again()?, arrival).await {
             Err(ProduceError::TooLarge) => {}
             stored => return self.answer_to(stored),

@@ -43,9 +43,8 @@ use tls::Tls;
 /// Time limit for a response of the brokers at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Returns the time limit for the delivery of a record, which ends shortly before the response is due,
-/// `GATEWAY_ACK_DEADLINE` after the request headers. Therefore few records are stored after a 503, and the transformer
-/// deduplicates them.
+/// Returns the time limit for the delivery of a record. It is shorter than `GATEWAY_ACK_DEADLINE`, so that few records
+/// are stored after their request got a 503; the transformer deduplicates those.
 fn delivery_timeout(ack_deadline: Duration) -> Duration {
     ack_deadline - (ack_deadline / 7).min(Duration::from_millis(500))
 }
@@ -61,12 +60,11 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     run_on(listener, settings, context).await
 }
 
-/// Maximum number of connections that wait until the gateway accepts them; the kernel's limit is `net.core.somaxconn`. The
-/// client of a connection that finds the queue full tries again after a second. The default of the libraries is 128, which
-/// a burst of connections fills.
+/// Maximum number of connections that wait until the gateway accepts them; the kernel's limit is `net.core.somaxconn`.
+/// If the queue is full, a client's connection attempt succeeds only at its next try, after a second. The libraries'
+/// default is 128, which a burst of connections fills.
 const ACCEPT_QUEUE: u32 = 4096;
 
-/// Binds the address.
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restarted gateway can bind the address while connections of its predecessor are still in TIME_WAIT.

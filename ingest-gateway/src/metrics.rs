@@ -117,7 +117,6 @@ impl Metrics {
         self.requests.with_label_values(&[source, answer.status().as_str()]).inc();
     }
 
-    /// Counts a dead letter.
     pub(crate) fn dead_letter(&self) {
         self.dead_letters.inc();
     }

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_of_a_key_file_is_one_key_without_a_byte_order_mark() {
+    fn each_line_of_a_key_file_is_one_key_and_byte_order_marks_are_ignored() {
         assert_eq!(parse_keys("KEYS", " first \n\nsecond\n", Keys::Any).unwrap().len(), 2);
         let keys = parse_keys("KEYS", "\u{feff}first\r\n\u{feff}second\r\n", Keys::Any).unwrap();
         for (key, text) in keys.iter().zip(["first", "second"]) {

@@ -81,7 +81,7 @@ pub struct Config {
     )]
     batch_max_bytes: ByteCount,
 
-    /// How long a record waits for others to fill its batch
+    /// Maximum time for which a record waits for others to fill its batch
     #[arg(
         long = "batch-linger",
         env = "SINK_BATCH_LINGER",
@@ -142,7 +142,7 @@ pub struct Config {
     )]
     dead_letter_limit: DeadLetterLimit,
 
-    /// How often to try while nothing can be delivered (wrong credential, wrong address)
+    /// Interval between attempts while nothing can be delivered (wrong credential, wrong address)
     #[arg(
         long = "hold-probe",
         env = "SINK_HOLD_PROBE",
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_valid_without_a_token() {
+    fn the_default_options_are_valid_without_ims_credentials() {
         let settings = parse(&[]).validate().unwrap();
         assert_eq!((settings.batch_max_records, settings.batch_max_bytes), (200, 900 * 1024));
         assert!(settings.tokens.is_none());

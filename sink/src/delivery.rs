@@ -2,8 +2,8 @@
 //!
 //! [`crate::dispatch`] decides which batch is sent at which time and what happens to its records after the response.
 //! This module executes these decisions with [`request`] and [`outcomes`]. Waiting records stay undecoded, and the
-//! consumer's budget limits them. When partitions are revoked, all their records that are not in a request or a write
-//! are released at once.
+//! consumer's budget limits them. When partitions are revoked, all their records are released at once, except those in
+//! a request in flight or in a write to Kafka.
 
 mod outcomes;
 mod request;
@@ -66,10 +66,12 @@ pub(crate) struct Delivery {
     partitions: usize,
     /// Records that were read and are not decoded yet.
     backlog: Backlog<PackedRecord>,
-    /// Counts the JSON that waits or is in flight. Nothing is decoded while it is more than `most_encoded`.
+    /// Counts the bytes of JSON that wait or are in flight. Nothing is decoded while there are more than
+    /// `most_encoded`.
     encoded: Meter,
     most_encoded: usize,
-    /// Buffer for the JSON of one event. It is copied from there, so that no record keeps a buffer that is too large.
+    /// Buffer for the JSON of one event. Each record gets an exact copy, so that no record keeps a buffer that is too
+    /// large.
     event_json: EventJson,
     batcher: Batcher<Item>,
     dispatch: Dispatch<Item>,
@@ -125,7 +127,8 @@ impl Delivery {
             partitions,
             backlog: Backlog::default(),
             encoded: Meter::default(),
-            // A request in progress counts with its whole body, and one must not keep the next one waiting.
+            // A request counts with its whole body until its response. With room for four bodies, one request does not
+            // delay the next one.
             most_encoded: (settings.buffer_bytes / 4).max(4 * settings.batch_max_bytes),
             event_json,
             batcher: Batcher::new(limits),
@@ -243,8 +246,8 @@ impl Delivery {
         }
     }
 
-    /// Builds the body of a request from the JSON of its records, which this takes from them. A record that was sent
-    /// before has no JSON any more and is encoded again.
+    /// Builds the body of a request and removes the JSON from its records. A record that was sent before has no JSON
+    /// any more, so it is encoded again.
     fn body(&mut self, sending: &mut Sending<Item>) -> Bytes {
         let per_message = self.envelope.overhead_per_message();
         let json = sending.items().iter().map(|item| item.json.as_ref().map_or(0, |json| json.as_bytes().len()));
@@ -313,7 +316,7 @@ impl Delivery {
         let again = records - decided.len();
         self.metrics.retried(again);
         if again > 0 {
-            // The decided records are started again below, with the write of their outcome.
+            // `make_durable` below reports the decided records as started again, with the write of their outcome.
             self.settler.deferred(deferred);
         }
         if decided.len() > 0 {

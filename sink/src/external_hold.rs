@@ -1,5 +1,4 @@
-//! Holds that do not come from Platform's responses: an operator holds the sink, or Platform's schema lacks a field that the
-//! sink would write.
+//! Holds that do not come from Platform's responses: an operator holds the sink, or Platform's schema lacks a field.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +6,7 @@ use std::time::Duration;
 
 use service::OperatorHold;
 
-/// Interval at which the sink checks whether such a hold has ended.
+/// Interval at which the sink checks whether an external hold has ended.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The reason for a hold that does not come from Platform's responses.
@@ -30,12 +29,12 @@ impl ExternalHold {
     }
 }
 
-/// The state of all such holds. Cheap to clone; all clones share it.
+/// The state of all external holds. Cheap to clone; all clones share the state.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ExternalHolds {
     operator: OperatorHold,
     schema: Arc<AtomicBool>,
-    /// Whether the first comparison of the schema has not ended, so that nothing may be sent yet.
+    /// Whether the first comparison of the schema still delays the first request.
     comparing: Arc<AtomicBool>,
 }
 
@@ -53,12 +52,12 @@ impl ExternalHolds {
         self.schema.store(held, Ordering::Relaxed);
     }
 
-    /// Sets whether nothing may be sent yet because the first comparison of the schema has not ended.
+    /// Sets whether the first comparison of the schema delays the first request.
     pub(crate) fn set_comparing(&self, comparing: bool) {
         self.comparing.store(comparing, Ordering::Relaxed);
     }
 
-    /// Whether the first comparison of the schema has not ended.
+    /// Whether the first comparison of the schema delays the first request.
     pub(crate) fn is_comparing(&self) -> bool {
         self.comparing.load(Ordering::Relaxed)
     }
@@ -75,7 +74,7 @@ impl ExternalHolds {
         }
     }
 
-    /// Calls `set_held` with the name of each hold that has begun or ended since `shown`, which this updates.
+    /// Calls `set_held` with the name of each hold that has begun or ended since `shown`, and updates `shown`.
     pub(crate) fn show(&self, shown: &mut ShownHolds, mut set_held: impl FnMut(&'static str, bool)) {
         for (hold, shown) in ExternalHold::ALL.into_iter().zip(&mut shown.0) {
             let held = self.is_held_by(hold);

@@ -200,10 +200,14 @@ mod tests {
         assert_eq!(reason(202, ""), Some("unexpected_answer"));
         assert_eq!(reason(200, "<html>"), Some("unexpected_answer"));
         assert_eq!(reason(207, r#"{"responses":[{"status":503},{"status":503}]}"#), Some("unavailable"));
-        assert_eq!(reason(207, r#"{"responses":[{"status":503},{"xactionId":"1:1"}]}"#), None, "one is accepted");
+        assert_eq!(
+            reason(207, r#"{"responses":[{"status":503},{"xactionId":"1:1"}]}"#),
+            None,
+            "one record is accepted"
+        );
         assert_eq!(reason(413, ""), None);
         assert_eq!(reason(400, ""), None);
-        assert_eq!(reason(401, ""), None, "that is held");
+        assert_eq!(reason(401, ""), None, "a hold is reported elsewhere");
     }
 
     #[test]
@@ -235,7 +239,7 @@ mod tests {
             health.dated(theirs);
             assert_eq!(health.clock.fails(), is_reported, "{} s", theirs - now);
             health.dated(now);
-            assert!(!health.clock.fails(), "it is right again");
+            assert!(!health.clock.fails(), "the clock is right again");
         }
     }
 

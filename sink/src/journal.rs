@@ -1,8 +1,8 @@
 //! Writes dead letters and receipts to Kafka. The outcome of a record is durable once these are acknowledged.
 //!
-//! A broker refuses a whole batch because of its size, so a refused record is first sent again in a batch without other
-//! records. If it is too large even then, it is made smaller: a dead letter keeps the beginning of its value, and a
-//! receipt is split.
+//! A broker that refuses a batch because of its size refuses all its records, so a refused record is first sent again
+//! in a batch of its own. If it is too large even then, it is made smaller: a dead letter keeps the beginning of its
+//! value, and a receipt is split.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -125,8 +125,8 @@ impl<W: Write> Journal<W> {
         self.repeated.load(Ordering::Relaxed) > 0
     }
 
-    /// Produces one dead letter for each record, all together, and returns once all are acknowledged. It repeats a
-    /// write until Kafka accepts it; the records have no durable outcome meanwhile.
+    /// Produces one dead letter for each record, all together, and returns once all are acknowledged. Each write is
+    /// repeated until Kafka accepts it; until then, the records have no durable outcome.
     pub(crate) async fn dead_letters(&self, records: &[ToDeadLetter]) {
         join_all(records.iter().map(|record| self.dead_letter(record))).await;
     }
@@ -162,8 +162,8 @@ impl<W: Write> Journal<W> {
         }
     }
 
-    /// Writes the record with the header [`DELIVERED_FROM`] to the dead-letter topic, unless this process has written one
-    /// within [`MARK_EVERY`]. The record shows a later sink that records were delivered.
+    /// Writes the record with the header [`DELIVERED_FROM`] to the dead-letter topic, unless this process has written
+    /// one within [`MARK_EVERY`]. The record shows a later sink that records were delivered.
     async fn mark(&self) {
         // Keeps the lock until the record is acknowledged, because no offset may be committed before.
         let mut marked = self.marked.lock().await;

@@ -1,9 +1,9 @@
 //! Delivers typed records to Experience Platform, at least once and with a stable `_id`.
 //!
-//! A consumer thread (`kafka::consumer`) polls and keeps the offset ledger. One async task ([`delivery`]) cuts batches
-//! and sends them. It reports a record to the ledger only once its outcome is durable: accepted by Platform (with a
-//! receipt), or written to the dead-letter topic. `platform::classify` classifies a response, and [`dispatch`] decides
-//! what happens to its records; both are pure. This crate does not know Customer.io's bodies.
+//! A consumer thread (`kafka::consumer`) polls and keeps the offset ledger. One async task ([`delivery`]) builds
+//! batches and sends them. This task reports a record to the ledger only once its outcome is durable: accepted by
+//! Platform (with a receipt), or written to the dead-letter topic. `platform::classify` classifies a response, and
+//! [`dispatch`] decides what happens to its records; both are pure. This crate does not know Customer.io's bodies.
 
 mod backlog;
 mod batch;
@@ -78,7 +78,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let mut tasks = Tasks::new(context.stop.clone());
     let probe = Probe::of_reader(&settings.connection, &settings.input, &kafka_health, &metrics.consumer)?;
     let stop = context.stop.clone();
-    // Started first, so that it also reports why the brokers cannot be reached during the start.
+    // The probe starts first, so that it also reports why the brokers cannot be reached during the start.
     tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     let partitions = check_topics(&settings, &context).await?;
     tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));

@@ -1,6 +1,6 @@
 //! Generates `docs/outcomes.md` by running every response that Platform can give through `platform::classify` and the
 //! dispatch. The test compares the page with the code, and checks that only a verdict on a record makes that record a
-//! dead letter. `UPDATE_DOCS=1 cargo test -p sink outcomes_page` writes the page again.
+//! dead letter. `UPDATE_DOCS=1 cargo test -p sink outcomes_page` regenerates the page.
 
 #![cfg(test)]
 
@@ -107,7 +107,7 @@ fn multi(entries: Vec<Value>) -> Answer {
 }
 
 /// Returns a case with a 207 that has one entry for each record. The entry of the case's record comes from `bad`; the
-/// other records are accepted and have an id that does not contain an index.
+/// other records are accepted, with an id that ends in their index.
 fn entry(what: impl Into<String>, bad: impl Fn(usize) -> Value + 'static) -> Case {
     case(what, move |records| {
         let entry = |(index, is_bad): (usize, &bool)| {
@@ -313,7 +313,7 @@ fn one_so(what: &str, reply: &Reply) -> String {
     const ONE: u32 = 1;
     let hour = an_hour(reply, |item| item == ONE);
     assert!(hour.dead_letters.keys().all(|item| *item == ONE), "{what}: a valid record became a dead letter");
-    // Records in the same request may have to wait as well; all others only if Platform asks for a pause.
+    // Records in the same request may have to wait as well; all other records wait only if Platform asks for a pause.
     let freely = hour.accepted.len() > 3_000;
     assert!(freely || what.contains("Retry-After"), "{what}: only {} others in an hour", hour.accepted.len());
     match (hour.accepted.get(&ONE), hour.dead_letters.get(&ONE)) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub(crate) struct Concurrency {
     limit: f64,
-    /// Below this value the limit doubles with each round; above, it grows by one.
+    /// Below this value, the limit doubles in each round of requests; above it, the limit grows by one.
     threshold: f64,
     most: f64,
 }
@@ -134,7 +134,11 @@ mod tests {
         concurrency.congested();
         assert_eq!(concurrency.allowed(), 32);
         (0..32).for_each(|_| concurrency.succeeded(true));
-        assert!((32..=33).contains(&concurrency.allowed()), "one a round: {}", concurrency.allowed());
+        assert!(
+            (32..=33).contains(&concurrency.allowed()),
+            "the limit grows by one per round: {}",
+            concurrency.allowed()
+        );
         (0..10).for_each(|_| concurrency.stopped());
         assert_eq!(concurrency.allowed(), 1);
         (0..15).for_each(|_| concurrency.succeeded(true));
@@ -160,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_holds_for_every_batch_size_and_is_divided_by_partitions() {
+    fn the_rate_limit_holds_for_every_batch_size_and_is_divided_by_partitions() {
         let start = Instant::now();
         for batch in [1, 7, 200, 1500] {
             let sent = within_ten_seconds(&mut Rate::new(1000, start), batch, start);

@@ -1,9 +1,9 @@
 //! Finds the events that Platform rejected after it had accepted them, and writes dead letters for them.
 //!
-//! Platform puts such events into failed batches and does not notify the sender. The sink that reads partition 0 of the
-//! typed topic queries the dataset's failed batches, matches each row with its typed record by `_id`, and writes a dead
-//! letter with the stage `platform`. The dead letters themselves and a mark on their topic store the progress, so that
-//! another instance, or this one after a restart, continues from there.
+//! Platform puts such events into failed batches and does not notify the sender. In each pass, the sink that reads
+//! partition 0 of the typed topic queries the dataset's failed batches, matches each row with its typed record by
+//! `_id`, and writes a dead letter with the stage `platform`. The dead letters themselves and a mark on their topic
+//! store the progress, so that another instance, or this one after a restart, continues from there.
 
 pub(crate) mod topics;
 
@@ -77,10 +77,10 @@ impl Checked {
 
 /// Access to the topics that a pass reads and writes. Tests implement this without Kafka.
 pub(crate) trait Topics: Send + Sync {
-    /// Reads the progress from the records that the dead-letter topic has since this time.
+    /// Reads the progress from the records that were written to the dead-letter topic since this time.
     fn checked(&self, since: i64) -> impl Future<Output = Result<Checked, KafkaError>> + Send;
 
-    /// Returns the typed records of these events that were accepted around this time, as far as they are retained.
+    /// Returns the retained typed records of these events, which were accepted around this time.
     fn typed(
         &self,
         ids: HashSet<String>,

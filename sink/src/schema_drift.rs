@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(15 * 60);
 const WHILE_HELD: Duration = Duration::from_secs(60);
 /// Maximum time until Platform validates events by a changed schema.
 const SETTLING: Duration = Duration::from_secs(15 * 60);
-/// How long the first comparison may delay the first request. The comparison goes on after that.
+/// Maximum time by which the first comparison delays the first request. The comparison itself may take longer.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The result of a comparison.
@@ -42,7 +42,8 @@ enum State {
     Fits,
     /// The schema lacks a field.
     Lacks,
-    /// The schema has had all fields only for a short time; Platform may not validate by it before this time.
+    /// The schema has recently received its last missing field; until this time, Platform may still validate by the old
+    /// schema.
     Settles(Instant),
 }
 
@@ -176,9 +177,9 @@ mod tests {
         Seen::Lacks(vec!["_acme/customerio/metric".to_owned()])
     }
 
-    /// The client would wait for 30 s.
+    /// The client's own timeout is 30 s.
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_platform_that_does_not_answer_delays_the_delivery_only_shortly() {
+    async fn the_sink_stops_waiting_for_the_first_comparison_if_platform_does_not_answer() {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
         let timeout = Duration::from_secs(30);
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hold_ends_fifteen_minutes_after_the_field_has_appeared() {
+    fn a_schema_hold_ends_fifteen_minutes_after_the_missing_field_appears() {
         let start = Instant::now();
         let at = |minutes: u64| start + Duration::from_secs(60 * minutes);
         let state = State::default();
@@ -224,7 +225,7 @@ mod tests {
         assert_eq!(settles, State::Settles(at(22)));
         assert!(settles.is_held() && settles.after(&Seen::Fits, at(21)) == settles);
         assert_eq!(settles.after(&Seen::Fits, at(22)), State::Fits);
-        assert_eq!(settles.after(&lacks(), at(10)), State::Lacks, "it disappeared again");
+        assert_eq!(settles.after(&lacks(), at(10)), State::Lacks, "the field disappeared again");
         let last = at(22) - Duration::from_secs(10);
         assert_eq!(settles.next_look(last), Duration::from_secs(10));
     }
@@ -236,11 +237,11 @@ mod tests {
         assert_eq!(State::Lacks.after(&Seen::Unknown, now), State::Lacks);
         let settles = State::Settles(now + SETTLING);
         assert_eq!(settles.after(&Seen::Unknown, now), settles);
-        assert_eq!(settles.after(&Seen::Unknown, now + SETTLING), State::Fits, "it had appeared");
+        assert_eq!(settles.after(&Seen::Unknown, now + SETTLING), State::Fits, "the field had appeared");
     }
 
     #[test]
-    fn a_missing_field_is_reported_and_additional_fields_are_ignored() {
+    fn a_field_that_platforms_schema_lacks_is_reported_and_additional_fields_are_ignored() {
         let tenant: TenantId = "acme".parse().unwrap();
         let text = FIELD_GROUP.replace("{TENANT_ID}", "acme");
         let group: Value = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! Decodes records with the schema that each was written with, and waits while that schema is unknown.
+//! Decodes each record with the schema that it was written with, and waits while that schema is unknown.
 //!
 //! A record whose schema is unknown never becomes a dead letter: all records after it wait, and the log says once what
 //! an operator must do.
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_and_the_remedy_of_a_wait_for_the_registry_follow_from_its_error() {
+    fn each_registry_error_is_reported_with_the_matching_reason() {
         let url = || "http://registry".to_owned();
         let reason = |error: &RegistryError| registry_trouble(7, error).reason;
         assert_eq!(reason(&RegistryError::NoSuchId { url: url(), schema_id: 7 }), Reason::Missing);

@@ -9,7 +9,7 @@ use contract::receipt::{ReceiptEntry, ReceiptVerdict};
 use kafka::ledger::Claim;
 use kafka::record::{PackedRecord, header};
 
-/// A record with its source, for which the dead-letter limit counts it.
+/// A record with its source; the dead-letter limit counts the records of each source separately.
 pub(crate) trait Sourced {
     /// Returns the source that received the record's webhook.
     fn source(&self) -> &str;
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_contract_lists_every_code_of_the_sink() {
+    fn the_contract_lists_every_dead_letter_code_of_the_sink() {
         assert_eq!(Code::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>(), code::SINK);
     }
 }

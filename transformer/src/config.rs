@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_valid() {
+    fn the_default_options_are_valid() {
         let settings = parse(&[]).validate().unwrap();
         assert_eq!(settings.commit_interval, Duration::from_millis(100));
         assert_eq!(settings.input.as_str(), "customerio.webhooks");

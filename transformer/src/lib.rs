@@ -47,7 +47,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> 
     let mut tasks = Tasks::new(context.stop.clone());
     let probe = Probe::of_reader(&settings.connection, &settings.input, &health, &metrics.consumer)?;
     let stop = context.stop.clone();
-    // Started first, so that it also reports why the brokers cannot be reached during the start.
+    // The probe starts first, so that it also reports why the brokers cannot be reached during the start.
     tasks.spawn_thread("Kafka probe", move || probe.run(&stop));
     let partitions = check_topics(&settings, &context).await?;
     tokio::spawn(warn_of_differences(settings.connection.clone(), needs(&settings)));

@@ -65,11 +65,10 @@ pub(crate) struct Metrics {
     ahead: Gauge,
 }
 
-/// The label value for the only reason why a worker holds so far.
+/// The value of the label `reason` for every worker that holds.
 const DEAD_LETTER_LIMIT: &str = "dead_letter_limit";
 
 impl Metrics {
-    /// Registers the metrics.
     pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
         let new = Registrar::new(registry);
         let records = new.counters(
@@ -254,7 +253,8 @@ impl Tally {
         *self.open.entry(labels).or_default() += 1;
     }
 
-    /// Counts fields of a webhook that are not in its typed record, which the open transaction contains.
+    /// Counts the fields of a webhook that its typed record leaves out. The open transaction contains that typed
+    /// record.
     pub(crate) fn ignored(&mut self, fields: IgnoredFields) {
         self.ignored.unknown += fields.unknown;
         self.ignored.unreadable += fields.unreadable;

@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::dedup::{Dedup, IdHash, Window, received_at, received_for_window};
 use crate::metrics::{Labels, Metrics, Outcome, Tally};
 
-/// Maximum wait for an unknown source. Files are read again every two seconds.
+/// Maximum time for which a record of an unknown source waits for a reload. Files are read again every two seconds.
 const RELOAD_WAIT: Duration = Duration::from_secs(5);
 
 /// Maps records and writes the results into the worker's transaction.
@@ -39,7 +39,8 @@ pub(crate) struct EventProcessor {
     /// Recent outcomes, including those of the open transaction.
     recent: RecentOutcomes,
     recent_committed: RecentOutcomes,
-    /// Sources and codes whose dead letters have exceeded the limit; further such records are deferred until a restart.
+    /// Pairs of source and code whose dead letters would exceed the limit. Further records of such a pair are deferred
+    /// until a restart.
     tripped: BTreeSet<(String, &'static str)>,
     holds: bool,
     metrics: Metrics,
@@ -93,7 +94,8 @@ impl EventProcessor {
         }
     }
 
-    /// Writes the typed record, unless its event already has one and is not to be processed again.
+    /// Writes the typed record. If its event already has one, writes nothing unless a header asks to process the event
+    /// again.
     fn typed(&mut self, record: &Record<'_>, typed: &Typed, outbox: &mut Outbox<'_>) -> Labels {
         let (partition, received) = (record.partition(), received_for_window(record, service::unix_millis()));
         let id = IdHash::of(typed.id.as_bytes());
@@ -196,8 +198,8 @@ impl Processor for EventProcessor {
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
         self.wait_for_source(source.as_deref());
         let Some(source) = self.sources.get().get(source.as_deref()) else {
-            // The gateway knew the source, so the event is valid: a guess at its mapping could merge the profiles of
-            // different people, and a dead letter would lose the event.
+            // The gateway knew the source, so the event is valid. Guessed mapping options could merge the profiles of
+            // different people, and a dead letter would have to be replayed.
             return Disposition::Stop(format!(
                 "a record has the source `{}`, which SOURCES_FILE does not name (it names: {}); add it and start again; no record is lost",
                 source.as_deref().unwrap_or("default"),

@@ -303,8 +303,8 @@ fn outcome(timeline: Option<&Timeline>, begun: Timestamp) -> (Trace, bool) {
         State::AcceptedInferred => (Trace::Inferred, true),
         State::WithoutReceipt => (Trace::WithoutReceipt, false),
         State::WaitingForSink => (Trace::BeforeSink, false),
-        // A test event has a new id and is not the body of a check, so it is neither a duplicate nor stopped by the
-        // transformer.
+        // A test event has a new id, so it is not a duplicate. Its body is not that of a round trip, so the transformer
+        // does not stop it.
         _ => (Trace::BeforeTransformer, false),
     }
 }

@@ -52,7 +52,7 @@ impl ConnectSource for SetupOf {
         args.connect.only = vec![only];
         Box::pin(async move {
             match check::without_test(&args, &self.variables).await {
-                // The findings about the configuration have their own part.
+                // `Part::Configuration` shows the findings about the configuration.
                 Ok(lines) => lines.into_iter().filter(|line| line.id != "configuration").collect(),
                 Err(error) => vec![invalid_option(&error.to_string())],
             }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_options_every_part_reports_what_is_missing() {
+    async fn without_options_every_part_of_the_connect_screen_reports_the_missing_options() {
         let setup = setup_of(&[]);
         for part in Part::ALL {
             let lines = setup.check(part).await;

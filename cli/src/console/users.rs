@@ -24,7 +24,7 @@ pub(crate) struct AddArgs {
     /// The name: letters, digits and . _ - @ +
     name: String,
 
-    /// What the user may do: viewer, investigator or operator
+    /// Role of the user: viewer, investigator or operator
     #[arg(long, value_name = "ROLE")]
     role: Role,
 

@@ -18,7 +18,7 @@ use crate::{CommandError, Verdict, output};
 /// A webhook is shown as JSON or text, a typed record as its XDM event.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// Its position, as `list` shows it
+    /// Position of the dead letter, as `list` shows it
     #[arg(value_name = "PARTITION:OFFSET")]
     position: Position,
 

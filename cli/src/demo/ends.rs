@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ends_agree_only_if_no_event_is_missing_or_accepted_twice() {
+    fn both_ends_agree_with_the_audit_only_if_no_event_is_missing_or_accepted_twice() {
         let report = Report {
             raw: RawColumns { records: 9, ..RawColumns::default() },
             typed: TypedColumns { accepted: 2, ..TypedColumns::default() },

@@ -138,7 +138,7 @@ pub(crate) struct PlatformSetupArgs {
     #[arg(long, env = "SETUP_IMS_CLIENT_ID", value_name = "ID")]
     pub(crate) setup_ims_client_id: Option<String>,
 
-    /// Its client secret
+    /// Client secret of the set-up credential
     #[arg(long, env = "SETUP_IMS_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub(crate) setup_ims_client_secret: Option<SecretString>,
 
@@ -146,7 +146,7 @@ pub(crate) struct PlatformSetupArgs {
     #[arg(long, env = "SETUP_IMS_CLIENT_SECRET_FILE", value_name = "PATH")]
     pub(crate) setup_ims_client_secret_file: Option<PathBuf>,
 
-    /// Its scopes [default: those of IMS_SCOPES]
+    /// Scopes of the set-up credential [default: those of IMS_SCOPES]
     #[arg(long, env = "SETUP_IMS_SCOPES", value_name = "SCOPE,...")]
     pub(crate) setup_ims_scopes: Option<String>,
 
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_for_an_invalid_address_does_not_contain_the_text() {
+    fn the_error_for_an_invalid_address_does_not_repeat_the_address() {
         for text in ["topsecret", "ftp://topsecret", "https://me:topsecret@x.example", "data:topsecret"] {
             assert!(!text.parse::<HttpUrl>().unwrap_err().contains("topsecret"));
         }

@@ -32,7 +32,7 @@ struct OrderArgs {
     #[command(flatten)]
     services: SinkServices,
 
-    /// How long to wait for the confirmation; a request to Platform takes up to 30 s
+    /// Maximum time to wait for the confirmation; a request to Platform takes up to 30 s
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     within: DurationArg,
 }
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_confirmed_sinks_give_exit_code_0() {
+    fn setup_sink_exits_0_only_if_a_sink_exists_and_every_sink_has_confirmed() {
         let of = |states: &[SinkState]| {
             let report = |state: &SinkState| SinkReport { address: "a:1".to_owned(), state: state.clone() };
             let reports: Vec<SinkReport> = states.iter().map(report).collect();

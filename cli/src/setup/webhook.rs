@@ -68,7 +68,7 @@ struct CanaryArgs {
     #[arg(long, value_name = "EVENT,...")]
     family: EventChoice,
 
-    /// How long to wait for the first event
+    /// Maximum time to wait for the first event
     #[arg(long, value_name = "DURATION", default_value = "30m")]
     within: DurationArg,
 

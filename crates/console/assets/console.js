@@ -1,7 +1,7 @@
-// What pages gain from JavaScript. Without it they work as well: times are in UTC, and numbers are those of the last load.
+// Pages also work without JavaScript: times are then in UTC, and numbers are those of the last load.
 "use strict";
 (() => {
-  // Shows times in the zone of the visitor; the exact time in UTC stays as the title.
+  // Shows times in the time zone of the browser. The exact time in UTC stays in the tooltip.
   const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const localise = (root) => {
     for (const element of root.querySelectorAll("time[datetime]:not([data-local])")) {
@@ -17,12 +17,12 @@
   const stale = document.getElementById("stale");
   const isStale = (value) => { if (stale) stale.hidden = !value; };
 
-  // A part of a page that was loaded again.
+  // After htmx has reloaded a part of the page: shows its times, and hides the notice about stale data.
   document.body.addEventListener("htmx:afterSwap", (event) => {
     localise(event.detail.elt.parentElement || document);
     isStale(false);
   });
-  // A tab that no one sees asks for nothing.
+  // A hidden tab does not poll.
   document.body.addEventListener("htmx:beforeRequest", (event) => {
     const isPolling = !event.detail.requestConfig.triggeringEvent;
     if (isPolling && document.hidden) event.preventDefault();
@@ -33,7 +33,7 @@
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) document.body.dispatchEvent(new CustomEvent("console:visible"));
   });
-  // Seconds that pass.
+  // Counts down the seconds of countdowns.
   setInterval(() => {
     for (const element of document.querySelectorAll("[data-countdown]")) {
       const left = Math.max(0, Number(element.dataset.countdown) - 1);
@@ -41,7 +41,7 @@
       element.textContent = String(left);
     }
   }, 1000);
-  // Rows that belong to each other, in the columns of an event.
+  // Highlights the related rows in the columns of an event.
   const relate = (event, isOn) => {
     const row = event.target.closest && event.target.closest("[data-related]");
     if (!row) return;
@@ -53,7 +53,7 @@
   for (const name of ["mouseover", "focusin"]) document.addEventListener(name, (event) => relate(event, true));
   for (const name of ["mouseout", "focusout"]) document.addEventListener(name, (event) => relate(event, false));
 
-  // The live tail. The stream is closed by the button, with the tab, and while no one sees the tab.
+  // The live tail. The stream is closed when the button is clicked, when the page is left, and while the tab is hidden.
   const tail = document.querySelector("[data-tail]");
   if (tail && window.EventSource) {
     const rows = tail.querySelector("tbody");
@@ -104,7 +104,7 @@
     open();
   }
 
-  // A button that prints the page.
+  // Shows the buttons that print the page, which work only with JavaScript.
   for (const button of document.querySelectorAll("[data-print]")) {
     button.hidden = false;
     button.addEventListener("click", () => window.print());

@@ -30,7 +30,7 @@ pub struct ConsoleArgs {
     #[arg(long, env = "CONSOLE_LISTEN", default_value = "127.0.0.1:8088", value_name = "ADDRESS")]
     pub console_listen: SocketAddr,
 
-    /// How people are authenticated; on an address that is not a loopback address, `none` is refused
+    /// Authentication of users; on an address that is not a loopback address, `none` is refused
     #[arg(long, env = "CONSOLE_AUTH", value_enum, default_value_t = Authentication::None, value_name = "METHOD")]
     pub console_auth: Authentication,
 

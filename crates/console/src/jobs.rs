@@ -95,7 +95,8 @@ impl Jobs {
         self.state().running.clone()
     }
 
-    /// Requests the job with this id to stop. Returns `false` if it is not running. The job ends soon afterwards.
+    /// Requests the job with this id to stop. Returns `false` if it is not running. The job ends once its code has
+    /// noticed the request.
     pub(crate) fn stop(&self, id: u64) -> bool {
         let state = self.state();
         let running = state.running.as_ref().filter(|running| running.id == id);

@@ -317,8 +317,8 @@ fn before_query(link: &str) -> Option<String> {
     })
 }
 
-/// Masks the words in a text by a person or by Platform that may be values: words with an `@` and words with more than
-/// six digits. The result has at most 300 characters of the text.
+/// Masks the words that may be values in a text that a person or Platform has written: words with an `@` and words with
+/// more than six digits. The result has at most 300 characters of the text.
 #[must_use]
 pub fn reason(text: &str) -> String {
     const LONGEST: usize = 300;

@@ -112,7 +112,7 @@ impl Pace {
     /// reading.
     pub(crate) fn has_read(&self, records: u64, goes_on: impl Fn() -> bool) -> bool {
         let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).after(records, Instant::now());
-        // Sleep in short steps, so that a stop takes effect soon.
+        // Sleep in short steps, so that a stop takes effect within 100 ms.
         let until = Instant::now() + wait;
         while goes_on() && Instant::now() < until {
             std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_paced_and_idle_time_gives_no_burst() {
+    fn reads_stay_below_the_rate_limit_even_after_an_idle_time() {
         let begun = Instant::now();
         let mut pace = Count { since: begun, records: 0, per_second: 1000 };
         assert_eq!(pace.after(500, begun), Duration::from_millis(500));

@@ -120,7 +120,7 @@ async fn a_post_with_another_origin_or_a_wrong_csrf_token_is_refused() {
         let other = send(origin, page.cookie(), token.clone()).await;
         assert!(other.status == StatusCode::FORBIDDEN && other.text.contains("another site"), "{origin}: {other:?}");
     }
-    assert_eq!(console.log.lock().unwrap().len(), 1, "only the first one had an effect");
+    assert_eq!(console.log.lock().unwrap().len(), 1, "only the first request had an effect");
 }
 
 #[tokio::test]

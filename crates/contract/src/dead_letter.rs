@@ -1,5 +1,5 @@
-//! Dead letters: records that cannot go on, with their original value and headers, plus headers that contain the origin
-//! and the reason. Also the resolutions that mark dead letters as resolved.
+//! Dead letters: records that a stage could not process or deliver, with their original value and headers, plus headers
+//! that contain the origin and the reason. Also the resolutions that mark dead letters as resolved.
 //!
 //! [`DeadLetter`] and [`Resolution`] are used for writing and for reading. The services decide which records become
 //! dead letters, and with which codes.

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_matches_the_schema_in_its_page() {
+    fn a_receipt_matches_the_schema_in_docs_receipts_md() {
         let page = include_str!("../../../docs/receipts.md");
         let schema = page.split("```json").nth(1).unwrap().split("```").next().unwrap();
         let schema: Value = serde_json::from_str(schema).unwrap();

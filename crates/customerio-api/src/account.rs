@@ -15,7 +15,8 @@ impl fmt::Display for WorkspaceId {
     }
 }
 
-/// A workspace of the account. The list has all workspaces of the account; it does not say which one the key belongs to.
+/// A workspace of the account. The API lists all workspaces of the account and does not show which one the key belongs
+/// to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
     /// The workspace's id in Customer.io.

@@ -217,8 +217,8 @@ pub enum CreateError {
 
 /// A create request whose outcome is unknown.
 ///
-/// It owns the [`NewWebhook`] and returns it only from [`Self::look_in`], after a check of the list of webhooks.
-/// Creating the webhook again without a check could leave two webhooks that both send every event.
+/// This value owns the [`NewWebhook`] and returns it only from [`Self::look_in`], after a check of the list of
+/// webhooks. Creating the webhook again without a check could leave two webhooks that both send every event.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "it is unknown whether the webhook `{}` was created: {cause}. List the webhooks and look for this name and endpoint \
@@ -236,7 +236,7 @@ pub enum Looked {
     /// The webhook exists.
     Created(Webhook),
     /// The webhook is not in this list. If Customer.io is still processing the create, the webhook may appear later; a
-    /// list that is read one more time-out later is more reliable.
+    /// list that is read after another time-out is more reliable.
     Absent(NewWebhook),
     /// Several webhooks match, or an unreadable entry may be the webhook. A person has to choose; each text describes a
     /// candidate.
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_without_a_response_is_searched_by_name_and_endpoint_in_the_list() {
+    fn the_webhook_of_a_create_without_a_response_is_searched_by_name_and_endpoint() {
         let entry = |id: u64, name: &str, endpoint: &str| json!({"id": id, "name": name, "endpoint": endpoint});
         let ours = entry(1, "ours", "https://X.example:443/hook");
         let others = [entry(2, "ours", "https://other.example/hook"), entry(3, "theirs", "https://x.example/hook")];

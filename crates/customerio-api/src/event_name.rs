@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogue_has_73_events_and_the_app_api_takes_72() {
+    fn the_catalogue_has_73_events_and_the_app_api_accepts_72() {
         assert_eq!(CATALOGUE.len(), 73);
         assert_eq!(SubscribableEvent::all().count(), 72);
         assert_eq!(EventSelection::all().iter().count(), 72);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_kept_unchanged() {
+    fn an_unknown_event_name_is_kept_unchanged() {
         for name in ["line_sent", "Email_Sent", "email_sent ", ""] {
             assert_eq!(EventName::parse(name), EventName::Unknown(name.to_owned()));
             assert_eq!(EventName::parse(name).as_str(), name);

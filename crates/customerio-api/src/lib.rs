@@ -1,9 +1,10 @@
-//! A client of Customer.io's App API: reporting webhooks, workspaces, sender addresses, and the signing key of a workspace.
+//! A client of Customer.io's App API: reporting webhooks, workspaces, sender addresses, and the signing key of a
+//! workspace.
 //!
 //! - Requests ([`ApiRequest`]) and responses are values: building a request and interpreting a response does not need
 //!   I/O.
-//! - A webhook is replaced as a whole. [`WebhookUpdate`] starts from everything that the API returned, so no field is lost,
-//!   whether this version knows it or not.
+//! - A webhook is replaced as a whole. [`WebhookUpdate`] starts from everything that the API returned, so no field is
+//!   lost, whether this version knows it or not.
 //! - One [`RequestBudget`] keeps the request rate below Customer.io's limit of 10 per second; a 429 pauses all clients
 //!   that share the budget.
 //! - Only requests whose repetition is harmless are repeated. A create whose outcome is unknown ends in

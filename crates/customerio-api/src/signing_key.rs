@@ -1,10 +1,10 @@
 //! The signing key of a workspace, fetched with a service-account token.
 //!
 //! The App API does not return signing keys. Customer.io's own command-line tool uses `GET
-//! /v1/environments/{id}/signing_secret` of the API behind Customer.io's web pages. Neither the shape of the response
-//! is verified, nor that the key is the one that signs reporting webhooks. Therefore the response is parsed leniently,
-//! and the caller has to verify the key by a signed round trip before it enables a webhook. This crate never rotates a
-//! key, because every other receiver in the workspace would then refuse its webhooks.
+//! /v1/environments/{id}/signing_secret` of the API behind Customer.io's web pages. Two things are not verified: the
+//! shape of the response, and whether the key is the one that signs reporting webhooks. Therefore the response is
+//! parsed leniently, and the caller has to verify the key by a signed round trip before it enables a webhook. This
+//! crate never rotates a key, because every other receiver in the workspace would then refuse its webhooks.
 
 use std::fmt;
 use std::pin::Pin;

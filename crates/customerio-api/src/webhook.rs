@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_example_is_read() {
+    fn the_documented_example_of_a_webhook_is_read() {
         let webhook = Webhook::parse(&example()).unwrap();
         assert_eq!((webhook.id(), webhook.name(), webhook.is_enabled()), (WebhookId(4), "my cool webhook", true));
         assert_eq!((webhook.resolution(), webhook.content()), (Resolution::Every, MessageContent::Omitted));

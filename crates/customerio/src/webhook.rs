@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_shows_types_only() {
+    fn debug_output_shows_the_types_of_values_but_not_the_values() {
         let webhook = Webhook::parse(br#"{"event_id":"secret"}"#).unwrap();
         assert!(!format!("{webhook:?}").contains("secret"));
     }

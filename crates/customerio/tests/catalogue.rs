@@ -12,7 +12,7 @@ fn facts() -> Value {
 }
 
 #[test]
-fn every_row_agrees_with_the_specification() {
+fn every_catalogue_row_agrees_with_the_specification() {
     let facts = facts();
     let pairs = facts["pairs"].as_object().unwrap();
     assert_eq!((CATALOGUE.len(), pairs.len()), (73, 73));

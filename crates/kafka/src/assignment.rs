@@ -82,7 +82,8 @@ impl Assignment {
         sought.map(drop).map_err(KafkaError::during("continuing to read partitions"))
     }
 
-    /// Ends the pause of partitions whose broker thread is about to be woken, or need not be.
+    /// Clears the pause flag of partitions. This does not wake their broker threads: a caller that needs that seeks
+    /// afterwards.
     fn end_pause(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         self.set(partitions, Fetching::Running);
         let list = partition_list::partitions(&self.topic, partitions);
@@ -138,9 +139,9 @@ impl Unread {
         Self { after, partitions: BTreeMap::new() }
     }
 
-    /// Takes the progress of each partition. Returns a partition whose records were due for too long in total since it last
-    /// returned one. The time during which none are due does not count; only progress sets the time back to zero, because
-    /// a partition may be paused and resumed many times.
+    /// Takes the progress of each partition. Returns a partition that has returned no record although records were due
+    /// for the time limit in total. Time during which no record is due does not count. Only progress resets the total,
+    /// because a partition may be paused and resumed many times.
     pub(crate) fn look(&mut self, progress: impl Iterator<Item = ReadProgress>, now: Instant) -> Option<Partition> {
         let mut partitions = BTreeMap::new();
         let mut found = None;
@@ -283,9 +284,9 @@ mod tests {
         assert_eq!(at(61, &[due(0, 6)]), None, "progress");
         assert_eq!(at(91, &[due(0, 6)]), None);
         let idle = ReadProgress { is_due: false, ..due(0, 6) };
-        assert_eq!(at(500, &[idle]), None, "it is at its end, or paused");
+        assert_eq!(at(500, &[idle]), None, "the partition is at its end, or paused");
         assert_eq!(at(529, &[due(0, 6)]), None, "due for 59 s in total");
         assert_eq!(at(530, &[idle]), None);
-        assert_eq!(at(531, &[due(0, 6)]), Some(Partition(0)), "a short pause does not hide it");
+        assert_eq!(at(531, &[due(0, 6)]), Some(Partition(0)), "a short pause does not reset the total");
     }
 }

@@ -67,7 +67,7 @@ pub enum Isolation {
 /// Creates a consumer that belongs to no group and commits nothing.
 pub(crate) fn observer(connection: &Connection, isolation: Isolation) -> Result<PlainConsumer, KafkaError> {
     let mut config = observing(connection, isolation);
-    // Several readers may run at once, each with this much fetched ahead.
+    // Several readers may run at the same time, and each of them fetches this much ahead.
     set_default(&mut config, "queued.max.messages.kbytes", "8192");
     create(&config)
 }
@@ -111,7 +111,7 @@ pub(crate) fn outsider(connection: &Connection, group: &str) -> Result<PlainCons
     create(&config)
 }
 
-/// Creates a consumer that does nothing but log in its callbacks. It does not connect yet.
+/// Creates a consumer that does nothing but log in its callbacks. Does not wait for a connection.
 pub(crate) fn create(config: &ClientConfig) -> Result<PlainConsumer, KafkaError> {
     create_with(config, LogOnly)
 }
@@ -178,7 +178,7 @@ mod tests {
             limit_responses(&mut config, bytes);
             let found = (config.get("fetch.max.bytes"), config.get("fetch.message.max.bytes"));
             assert_eq!(found, (Some(response), Some(partition)), "{bytes}");
-            assert!(config.create_native_config().is_ok(), "librdkafka takes them");
+            assert!(config.create_native_config().is_ok(), "librdkafka accepts the values");
         }
         let mut config = ClientConfig::new();
         config.set("fetch.max.bytes", "5000000").set("fetch.message.max.bytes", "3000000");

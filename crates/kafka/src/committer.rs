@@ -1,6 +1,6 @@
 //! Commits offsets on a separate thread. librdkafka reports the result of an asynchronous commit only to a callback
 //! that rdkafka does not set, so a caller has to wait for the result. This can take a minute: librdkafka waits for a
-//! coordinator, and repeats a request to a broker that does not respond. The thread that polls must not wait as long,
+//! coordinator, and repeats a request to a broker that does not respond. The thread that polls must not wait that long,
 //! because a rebalance of the whole group waits for it.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) const COMMIT_WAIT: Duration = Duration::from_secs(5);
 /// Interval at which a wait for a commit checks whether a stop was requested.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
-/// The result of a commit, and what the caller has passed with the order.
+/// The result of a commit, and the note that the caller has passed with the order.
 pub(crate) type Committed<T> = (Result<(), KafkaError>, T);
 
 /// The thread that commits, with at most one commit at a time. The module's documentation gives the reason for it.
@@ -65,8 +65,8 @@ impl<T: Send + 'static> Committer<T> {
         Some(result)
     }
 
-    /// Waits for the commit in progress, if there is one: a late commit must not overwrite a newer one, or one of the
-    /// partition's next owner. Returns `None` at the deadline; the commit is then still in progress.
+    /// Waits for the commit in progress, if there is one: a late commit must not overwrite a newer commit, or a commit
+    /// of the partition's next owner. Returns `None` at the deadline; the commit is then still in progress.
     pub(crate) fn wait(&mut self, deadline: Instant) -> Option<Committed<T>> {
         if !self.in_progress {
             return None;
@@ -81,9 +81,9 @@ impl<T: Send + 'static> Committer<T> {
         }
     }
 
-    /// Waits for the last commit of a client that is prepared for being closed: the next client must not start before
-    /// the commit has ended. The client is polled meanwhile, so that it answers rebalances and the group does not wait
-    /// for it. Once a stop is requested, the wait lasts at most [`COMMIT_WAIT`].
+    /// Waits for the last commit of a client after [`GroupClient::close`]: the next client must not start before the
+    /// commit has ended. The client is polled meanwhile, so that it answers rebalances and the group does not wait for
+    /// it. Once a stop is requested, the wait lasts at most [`COMMIT_WAIT`].
     pub(crate) fn wait_for_last(
         &mut self,
         client: &impl GroupClient,
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_polled_while_its_last_commit_is_waited_for() {
+    fn the_client_is_polled_during_the_wait_for_its_last_commit() {
         let client = Arc::new(FakeClient::default());
         let mut committer = busy(&client);
         client.rebalance(Rebalance::Revoke { partitions: vec![Partition(0)], lost: false });

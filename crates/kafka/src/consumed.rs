@@ -9,12 +9,12 @@ use std::fmt::Write;
 
 use contract::Offset;
 
-/// Maximum bytes of this text in a commit's metadata. Brokers accept 4,096 bytes (`offset.metadata.max.bytes`),
-/// including the fingerprint of the last record. The limit is enough for more than 800 short runs of deferred records
-/// in a partition.
+/// Maximum bytes of the list of deferred records in a commit's metadata. Brokers accept 4,096 bytes
+/// (`offset.metadata.max.bytes`), including the fingerprint of the last record. The limit is enough for more than 800
+/// short runs of deferred records in a partition.
 const LONGEST_TEXT: usize = 3_500;
 
-/// Prefix of this text in the metadata.
+/// Prefix of that list in the metadata.
 const MARK: &str = "deferred ";
 
 /// Ascending ranges of offsets that neither overlap nor touch; each with its exclusive end.
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn without_valid_metadata_exactly_the_records_before_the_offset_are_processed() {
+    fn without_valid_metadata_exactly_the_records_before_the_offset_count_as_processed() {
         for text in
             ["", "last-record 7 1 2", "note of an operator", "deferred ", "deferred x", "deferred 1.-1", "deferred 0.1"]
         {

@@ -46,7 +46,7 @@ pub struct ConsumerSettings {
     pub output: Option<Output>,
     /// Whether the operator accepts repeats if the group has lost its offsets.
     pub from_beginning: FromBeginning,
-    /// Maximum bytes of outstanding records: nothing is read while they are this many.
+    /// Maximum bytes of outstanding records. At this limit, the consumer reads nothing.
     pub budget_bytes: usize,
     /// Maximum bytes that librdkafka may fetch ahead, in addition to the budget.
     pub fetch_bytes: usize,
@@ -77,7 +77,7 @@ pub enum Feed {
     /// These partitions are being revoked, or are lost. The receiver releases their records that it has not sent, and
     /// settles those in flight.
     Revoking(Vec<Partition>),
-    /// The consumer stops. The receiver does with all partitions what it does for [`Feed::Revoking`].
+    /// The consumer stops. The receiver treats all partitions as for [`Feed::Revoking`].
     Stopping,
 }
 
@@ -143,7 +143,7 @@ impl Settler {
     }
 }
 
-/// A consumer whose thread is not started yet; [`Consumer::run`] starts it.
+/// A consumer that is not running yet; [`Consumer::run`] runs it on the calling thread.
 pub struct Consumer {
     settings: ConsumerSettings,
     feed: mpsc::UnboundedSender<Feed>,

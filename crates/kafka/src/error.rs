@@ -106,7 +106,7 @@ pub enum KafkaError {
         /// Last stable offset of the partition.
         offset: Offset,
     },
-    /// A partition was not read to its end, because no record arrived for a while.
+    /// A partition was not read to its end, because no record arrived within the time limit.
     #[error(
         "{topic}[{partition}] was read up to offset {offset} of {end}, then no record arrived for {seconds} s; check the brokers and try again"
     )]

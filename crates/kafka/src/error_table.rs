@@ -17,7 +17,7 @@ pub(crate) fn code(error: &RdError) -> Option<Code> {
     }
 }
 
-/// Returns why an operation fails at the moment, and its remedy.
+/// Returns the reason for the failure of an operation, and its remedy.
 pub(crate) fn reason_and_remedy(code: Option<Code>) -> (Reason, &'static str) {
     match code {
         Some(Code::Authentication | Code::SaslAuthenticationFailed) => (
@@ -130,7 +130,7 @@ pub(crate) fn stops_reading(code: Code) -> bool {
     ) || is_missing_topic(code)
 }
 
-/// The reason why a producer does not know whether a record is stored.
+/// The reason why the brokers have not acknowledged a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryFailure {
     QueueFull,
@@ -141,7 +141,7 @@ pub(crate) enum DeliveryFailure {
     Other,
 }
 
-/// Returns why a producer without transactions does not know whether a record is stored.
+/// Returns why the brokers have not acknowledged a record of a producer without transactions.
 pub(crate) fn delivery_failure(code: Option<Code>) -> DeliveryFailure {
     match code {
         Some(Code::QueueFull) => DeliveryFailure::QueueFull,

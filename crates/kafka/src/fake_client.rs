@@ -1,5 +1,5 @@
 //! A group client without brokers, for the tests of the sessions. Like librdkafka, it keeps the pause of a partition
-//! through a revoke. It panics if it is polled before a rebalance that it has reported was applied.
+//! through a revoke. It panics if it is polled while a rebalance that it has reported is not applied yet.
 #![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -98,12 +98,12 @@ impl FakeClient {
         self.state().committed.get(&partition).copied()
     }
 
-    /// The offsets that were sought since the last time.
+    /// Returns the offsets that were sought since the last call of this method.
     pub(crate) fn sought(&self) -> Vec<Position> {
         std::mem::take(&mut self.state().sought)
     }
 
-    /// The calls since the last time.
+    /// Returns the calls since the last call of this method.
     pub(crate) fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.state().calls)
     }

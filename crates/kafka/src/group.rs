@@ -123,9 +123,9 @@ pub(crate) trait GroupClient: Send + Sync + 'static {
     fn is_assignment_lost(&self) -> bool;
     /// Returns the identity of the member for a transaction; `None` if the member has left the group.
     fn metadata(&self) -> Option<ConsumerGroupMetadata>;
-    /// Prepares the client for being dropped, or for being polled for anything other than its records. From now on the
-    /// callback answers rebalances itself. Rebalances that still wait are answered here, because librdkafka does not
-    /// close while a rebalance waits for its answer.
+    /// Prepares the client for being dropped, or for polls whose records are discarded. From now on the callback
+    /// answers rebalances itself. This method answers the rebalances that are already noted, because librdkafka does
+    /// not close while a rebalance waits for its answer.
     fn close(&self, topic: &TopicName);
 }
 
@@ -270,7 +270,9 @@ mod tests {
         };
         let first = member();
         next(&first, &|| {});
-        let Some(Rebalance::Assign(all)) = first.context().next_rebalance() else { panic!("it has nothing yet") };
+        let Some(Rebalance::Assign(all)) = first.context().next_rebalance() else {
+            panic!("the first rebalance is not an assignment")
+        };
         first.incremental_assign(&partition_list::partitions(&topic, &all)).unwrap();
         // Another member joins, and the first one does not apply the rebalance that it receives.
         let second = member();

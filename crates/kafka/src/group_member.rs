@@ -115,8 +115,8 @@ impl<C: GroupClient> GroupMember<C> {
         self.assignment.assign(&*self.client, starts, fetching)
     }
 
-    /// Adds partitions of which no record will be read, because librdkafka cannot close before it has all partitions
-    /// that the group has assigned. `why` is for the log.
+    /// Adds partitions only so that the client can be closed: librdkafka does not close before all partitions that the
+    /// group has assigned are added. No record of them is read. `why` is for the log.
     pub(crate) fn add_before_the_end(&self, partitions: &[Partition], why: &str) {
         if let Err(error) = self.client.assign(&partition_list::partitions(&self.topic, partitions)) {
             tracing::debug!(%error, "{why}");

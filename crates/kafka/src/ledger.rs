@@ -42,7 +42,7 @@ pub enum LedgerError {
         /// Lowest offset that was allowed.
         next: Offset,
     },
-    /// A record was settled or released that is not outstanding.
+    /// A record that is not outstanding was settled or released.
     #[error("offset {0} was settled although it is not outstanding")]
     NotOutstanding(Offset),
 }

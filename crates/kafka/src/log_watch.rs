@@ -1,5 +1,5 @@
 //! Detects whether the log of a consumed partition is replaced while the consumer runs: a thread periodically looks up
-//! a record again that was processed some seconds ago.
+//! a record that was processed some seconds ago.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -69,7 +69,7 @@ impl LogLookUp {
     fn read(&self, offset: Offset) -> Option<LookUp> {
         let deadline = Instant::now() + CALL;
         while Instant::now() < deadline {
-            // After a leader change, a partition may look shorter than it is for a moment. So the end of the partition
+            // For a moment after a leader change, a partition may look shorter than it is. So the end of the partition
             // does not mean that the record is missing, and the poll is repeated.
             if let Some(Ok(message)) = self.reader.poll(Duration::from_millis(100)) {
                 let found = Fingerprint::of(&Record::new(&message));

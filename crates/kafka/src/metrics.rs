@@ -133,14 +133,14 @@ impl ConsumerMetrics {
         partitions.iter().map(|(partition, progress)| (*partition, progress.frontier)).collect()
     }
 
-    /// Notes where a reader of committed records ends in each partition.
+    /// Notes the end of each partition for a reader of committed records.
     pub(crate) fn readable_to(&self, ends: &BTreeMap<Partition, Offset>) {
         for (partition, progress) in &mut *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) {
             progress.readable_end = ends.get(partition).copied().or(progress.readable_end);
         }
     }
 
-    /// Where a reader of committed records ends in an assigned partition, as the `Probe` found it last.
+    /// The end of an assigned partition for a reader of committed records, as the `Probe` last found it.
     pub(crate) fn readable_end(&self, partition: Partition) -> Option<Offset> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(&partition)?.readable_end
     }

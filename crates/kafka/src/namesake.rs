@@ -24,8 +24,8 @@ const CALL: Duration = Duration::from_secs(5);
 const JOIN: Duration = Duration::from_secs(5);
 
 /// Whether another process is a member of `group` with this client id. The caller's own consumer must be closed. Blocks
-/// until this is known, and at least for `session` (the session timeout of the group's members) if there is such a
-/// member. Keeps waiting while no broker responds. Returns `None` if `stop` is cancelled first.
+/// until this is known. A member counts only once it has stayed for longer than `session` (the session timeout of the
+/// group's members). Keeps waiting while no broker responds. Returns `None` if `stop` is cancelled first.
 pub(crate) fn exists(
     connection: &Connection,
     group: &str,

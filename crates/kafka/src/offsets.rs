@@ -32,7 +32,7 @@ impl fmt::Debug for Offsets {
 }
 
 impl Offsets {
-    /// Creates a client for queries; it does not connect yet.
+    /// Creates a client for queries, without waiting for a connection.
     ///
     /// # Errors
     /// [`KafkaError::Configuration`] if librdkafka refuses the configuration.
@@ -84,7 +84,7 @@ impl Offsets {
     }
 
     /// Waits until no offset before these high watermarks belongs to an open transaction. A reader of committed records
-    /// then sees every record that can become visible before them.
+    /// then sees every record before them that can become visible.
     ///
     /// # Errors
     /// [`KafkaError::OpenTransaction`] if a transaction stays open for `patience`.

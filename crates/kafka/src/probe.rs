@@ -34,8 +34,8 @@ const LOOK: Duration = Duration::from_secs(3);
 /// Maximum age of a client's last error at which it counts as the cause of a failure.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// Time after which an open transaction is reported. Together with the interval and the delay of a report, this is
-/// within ten seconds.
+/// Time after which an open transaction is reported. With the query interval and the delay of a report added, the
+/// report comes within ten seconds.
 const OPEN_TOO_LONG: Duration = Duration::from_secs(5);
 
 /// Callbacks that keep the client's last error, because it is more specific than the error of a failed query.
@@ -89,10 +89,10 @@ struct Reading {
     committed: ProbeConsumer,
     /// End offsets at the last check.
     ends: BTreeMap<Partition, Offset>,
-    /// Partitions with an open transaction: its first offset, and since when the transaction is known.
+    /// Partitions with an open transaction: the first offset of the transaction, and when the probe first found it.
     open: BTreeMap<Partition, (Offset, Instant)>,
-    /// Receive time of the first record at a frontier, in Unix milliseconds, so that each record is looked up only
-    /// once.
+    /// Receive time of the first record at or after a frontier, in Unix milliseconds. Kept so that each record is
+    /// looked up only once.
     oldest: BTreeMap<Position, i64>,
 }
 
@@ -168,7 +168,8 @@ impl Probe {
         let stable = self::ends(&reading.committed, &self.topic, &partitions)?;
         reading.metrics.readable_to(&stable);
         reading.look_for_open_transactions(&self.topic, &self.health, &frontiers, &ends, &stable);
-        // A record that existed at the last check is at least as old as that check.
+        // Selects the partitions whose frontier is before the end at the last check: their oldest record has waited at
+        // least since then.
         let late: Vec<Position> = frontiers
             .iter()
             .filter(|(partition, frontier)| reading.ends.get(*partition).is_some_and(|end| *frontier < end))

@@ -57,7 +57,7 @@ pub struct NewRecord<'a> {
     pub headers: Headers,
 }
 
-/// The reason why a producer does not know whether a record is stored.
+/// The reason why the brokers have not acknowledged a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
     /// librdkafka's queue is full, because the brokers are too slow.
@@ -130,7 +130,7 @@ impl<H: Send + Sync + 'static> ProducerContext for Context<Reports<H>> {
             Err((error, _)) => Err(ProduceError::from_code(error.rdkafka_error_code(), error)),
         };
         let Pending { answer: waiting, held } = *pending;
-        // Drops the attached value first, so that the caller that gets the report can rely on this.
+        // Drops the attached value first, so that it no longer exists when the caller gets the report.
         drop(held);
         // The caller may have stopped waiting after its own timeout.
         drop(waiting.send(answer));
@@ -179,8 +179,8 @@ impl<H: Send + Sync + 'static> DurableProducer<H> {
         Ok(producer)
     }
 
-    /// Queues a record. The returned future resolves with the delivery report; `held` is dropped at that moment, even
-    /// if the future was dropped before.
+    /// Queues a record. The returned future resolves with the delivery report; `held` is dropped when the report
+    /// arrives, even if the future was dropped before.
     ///
     /// # Errors
     /// [`ProduceError`] if the record could not be queued.
@@ -396,7 +396,7 @@ mod tests {
         assert!(queued.len() > 100, "{}", queued.len());
         cluster.broker_up(1).unwrap();
         for delivery in queued {
-            assert!(delivery.await.is_ok(), "what was taken is kept");
+            assert!(delivery.await.is_ok(), "every queued record is delivered");
         }
         producer.send(record(&topic, b"v"), Flag(Arc::default())).unwrap().await.unwrap();
     }

@@ -109,9 +109,13 @@ impl TopicReader {
             for _ in 0..1000 {
                 match self.consumer.poll(Duration::from_millis(20)) {
                     Some(Ok(message)) => visit(&Record::new(&message)),
-                    // The offsets before the end are expired records or markers.
                     Some(Err(RdError::PartitionEOF(partition))) => {
-                        end_seen.insert(Partition(partition));
+                        let partition = Partition(partition);
+                        let end = ends.get(&partition).copied().unwrap_or(Offset(0));
+                        let all = OffsetRange { partition, start: Offset(0), end };
+                        if is_behind(&self.consumer, &self.topic, &all)? {
+                            end_seen.insert(partition);
+                        }
                         break;
                     }
                     None | Some(Err(_)) => break,
@@ -201,8 +205,8 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
     Ok(())
 }
 
-/// Whether the position of the reader, at the end of what it can read, is past the range, or all records in the range
-/// have expired.
+/// Whether the reader's position is past the range, or all records in the range have expired. Called at the end of what
+/// the reader can read.
 fn is_behind(consumer: &PlainConsumer, topic: &TopicName, offset_range: &OffsetRange) -> Result<bool, KafkaError> {
     let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
     let position = partition_list::find(&positions, topic, offset_range.partition);

@@ -234,7 +234,7 @@ impl From<&Record<'_>> for OwnedRecord {
     }
 }
 
-/// A record in one compact allocation, because a backlog holds many.
+/// A record in one compact allocation, because a backlog holds many records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedRecord {
     /// Partition and offset of the record.
@@ -313,7 +313,7 @@ impl PackedRecord {
 
 impl From<&Record<'_>> for PackedRecord {
     fn from(record: &Record<'_>) -> Self {
-        // The iterator over a record's headers is cheap to create and cannot be cloned.
+        // `pack` iterates twice, and the iterator over a record's headers cannot be cloned.
         let headers: Vec<Header<'_>> = record.headers().collect();
         Self::pack(record.position(), record.key(), record.value(), headers.iter().copied())
     }

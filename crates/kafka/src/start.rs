@@ -169,8 +169,8 @@ impl Gap {
 }
 
 /// Returns the starts that the group has not committed yet, for their commit; `None` if there are none. A member must
-/// commit them before it processes a record: a process that is killed before its first commit has already left output
-/// (aborted records count as well), and must not look like a lost group when it starts again.
+/// commit them before it processes a record: a process that is killed before its first commit may already have left
+/// output (aborted records count as well), and must not look like a lost group when it starts again.
 pub(crate) fn new_offsets(topic: &TopicName, starts: &[FoundStart]) -> Result<Option<TopicPartitionList>, KafkaError> {
     let new: Vec<_> = starts.iter().filter(|start| start.is_new).map(|start| start.position).collect();
     if new.is_empty() {
@@ -207,8 +207,8 @@ pub(crate) fn refusal(error: &KafkaError) -> Option<Refusal> {
     source.rdkafka_error_code().and_then(error_table::refusal)
 }
 
-/// Queries the brokers about the partitions, and returns the start of each. Blocks for at most a few `timeout`s, and
-/// for `pending` while a transaction delays committed offsets.
+/// Queries the brokers about the partitions, and returns the start of each. Blocks: each request takes at most
+/// `timeout`, and the one for the committed offsets `pending` more while a transaction delays them.
 ///
 /// # Errors
 /// [`KafkaError::LostGroup`] if a person must decide, [`KafkaError::Operation`] if the brokers do not respond.
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_expired_offset_the_start_is_the_oldest_record_and_the_loss_is_counted() {
+    fn an_expired_committed_offset_starts_at_the_oldest_record_and_counts_the_loss() {
         assert_eq!(resolve(known(Some(3))), Start::Expired { at: Offset(10), lost: 7 });
     }
 

@@ -74,7 +74,7 @@ impl fmt::Debug for Topics {
 }
 
 impl Topics {
-    /// Creates the client; it does not connect yet.
+    /// Creates the client, without waiting for a connection.
     ///
     /// # Errors
     /// [`KafkaError::Configuration`] if librdkafka refuses the configuration.
@@ -228,7 +228,7 @@ impl Topics {
     /// keys go to other partitions from now on.
     ///
     /// # Errors
-    /// [`KafkaError::Operation`] with the broker's reason, for example that the topic already has as many partitions.
+    /// [`KafkaError::Operation`] with the broker's reason, for example that the topic already has that many partitions.
     pub async fn grow(&self, topic: &TopicName, partitions: usize) -> Result<(), KafkaError> {
         let during = || KafkaError::during("adding partitions to a topic");
         let wanted = NewPartitions::new(topic.as_str(), partitions);

@@ -14,8 +14,8 @@ const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 /// most `limit` bytes are decompressed.
 ///
 /// The bytes have priority over the header, because a proxy may have decompressed the body without removing the header,
-/// or removed the header only: gzip is recognised by its first bytes, and a body that is a JSON object is not
-/// decompressed.
+/// or removed the header without decompressing the body: gzip is recognised by its first bytes, and a body that is a
+/// JSON object is not decompressed.
 ///
 /// # Errors
 /// Returns a [`Rejection`] with `unsupported_encoding` for any other encoding and for an incomplete gzip stream, and
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(
             code("gzip, gzip", &twice, 100),
             Some(RejectionCode::UnsupportedEncoding),
-            "decompressed because it is not JSON"
+            "decompressed only once, the body is not JSON"
         );
     }
 

@@ -235,7 +235,7 @@ fn rule_of(path: &str, source: &SourceOptions, tenant: &TenantId) -> Option<&'st
     })
 }
 
-/// A value of the body, with the reason why the event cannot depend on it, if there is such a reason.
+/// A value of the body. `reason` is set if the event cannot depend on the value.
 struct Place<'a> {
     path: String,
     field: Field<'a>,

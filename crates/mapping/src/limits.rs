@@ -15,9 +15,9 @@ pub(crate) const EVENT_LIMIT: usize = 10_000;
 /// A tenant id of the maximum length.
 const TENANT: &str = "_a_tenant_id_of_thirty-two_chars_";
 
-/// Size of a body in bytes up to which the event need not be measured. The event's JSON needs at most three times the
-/// bytes of the body's texts (an id is in the event twice, half of a surrogate pair grows from six bytes to nine, and a
-/// preference gets keys), plus fewer bytes than this value.
+/// Bodies of up to this many bytes cannot make an event too large, so their events are not measured: the event's JSON
+/// needs at most three times the bytes of the body's texts (an id is in the event twice, half of a surrogate pair grows
+/// from six bytes to nine, and a preference gets keys), plus fewer bytes than this value.
 const SURELY_SMALL: usize = 2_500;
 
 /// Length in characters to which a subject is truncated if the event is too large.

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_matches_the_tables() {
+    fn the_mapping_page_matches_the_tables() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/mapping.md");
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(&path, markdown()).unwrap();

@@ -15,7 +15,7 @@ pub enum RejectionCode {
     MissingObjectType,
     /// `metric` is missing or blank.
     MissingMetric,
-    /// `timestamp` is not a Unix time in seconds, or is in the future.
+    /// `timestamp` is not a Unix time in seconds, or is more than a day after the receive time.
     BadTimestamp,
     /// `data` is missing or not an object.
     BadData,

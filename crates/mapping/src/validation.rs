@@ -1,5 +1,5 @@
-//! Finds events that Platform would refuse. Platform would first respond with 200, and later put the invalid record
-//! into a failed batch without notifying the sender.
+//! Finds events that Platform would reject after acceptance: it would respond with success, and later put the invalid
+//! record into a failed batch without notifying the sender.
 //!
 //! According to the tests, the mapping does not build such an event. If a defect causes one, it becomes a dead letter
 //! with the name of the field. Violations that the types exclude (a key that XDM does not have, a null, a number as

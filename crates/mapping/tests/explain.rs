@@ -80,7 +80,7 @@ fn every_field_has_a_rule_with_its_origin_and_every_rule_is_used() {
     let conversion = bodies[0].1.replacen("\"data\":{", "\"data\":{\"conversion_event_id\":\"c1\",", 1);
     check("conversion", &explained(&conversion, &SourceOptions::default()).unwrap(), &mut met);
     let never: Vec<_> = RULES.iter().map(|rule| rule.output).filter(|output| !met.contains(output)).collect();
-    assert_eq!(never, [""; 0], "rules that no example meets");
+    assert_eq!(never, [""; 0], "rules that no example uses");
 }
 
 #[test]

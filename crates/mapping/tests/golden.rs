@@ -2,8 +2,8 @@
 //! messages (campaign, newsletter, …) in turn. [`ATTRIBUTION`] contains the fields that each kind adds, and is checked
 //! for all events.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p mapping --test golden` writes the files again; read the difference before committing it.
-//! The independent check of the rules is in `reference.rs`.
+//! `UPDATE_GOLDEN=1 cargo test -p mapping --test golden` regenerates the files; read the difference before committing
+//! it. The independent check of the rules is in `reference.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

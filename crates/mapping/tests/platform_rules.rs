@@ -97,7 +97,7 @@ fn an_event_that_breaks_a_rule_is_rejected_with_the_name_of_the_field() {
             validate(&broken).unwrap_err().message.into_owned()
         })
         .collect();
-    assert_eq!(found.len(), 17, "a rule of `validation.rs` that no break meets: {found:#?}");
+    assert_eq!(found.len(), 17, "a rule of `validation.rs` that no case breaks: {found:#?}");
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn too_many_preferences_are_rejected_with_a_remedy_that_works() {
 #[test]
 fn hash_email_hashes_the_address_without_its_display_name() {
     let source = SourceOptions { hash_email: true, ..SourceOptions::default() };
-    // printf 'jo+t1@example.com' | sha256sum
+    // Equal to the output of `printf 'jo+t1@example.com' | sha256sum`.
     let hash = customerio::sha256_hex(["jo+t1@example.com"]);
     for data in [
         r#"{"recipient":"Jo Doe <jo+t1@example.com>"}"#,

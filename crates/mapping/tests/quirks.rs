@@ -1,7 +1,7 @@
 //! One golden file for each oddity of real webhooks and each hostile value, with the body and the resulting event or
 //! rejection.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p mapping --test quirks` writes the files again; read the difference before you commit
+//! `UPDATE_GOLDEN=1 cargo test -p mapping --test quirks` regenerates the files; read the difference before committing
 //! it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

@@ -181,7 +181,7 @@ fn every_event_about_a_person_matches_the_reference_on_any_channel() {
     let named: BTreeSet<String> = [table("Metrics"), rows].concat().into_iter().map(|row| row[0].clone()).collect();
     let catalogued: BTreeSet<String> = Metric::ALL.iter().map(|metric| metric.as_str().to_owned()).collect();
     assert_eq!(named, catalogued);
-    assert!(acts().iter().all(|act| catalogued.contains(act)), "an act that is no metric");
+    assert!(acts().iter().all(|act| catalogued.contains(act)), "an action that is not a metric");
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn copies() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_copied_value_is_only_in_the_field_of_the_reference() {
+fn every_copied_value_is_only_in_the_field_that_the_reference_lists() {
     let copies = copies();
     assert_eq!(copies.len(), 23, "{copies:?}");
     for (input, output) in &copies {

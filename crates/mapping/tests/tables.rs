@@ -199,7 +199,7 @@ fn source_options_control_phone_hashing_workspace_and_missing_identity() {
     };
     let data = r#"{"recipient":"+15551234567","identifiers":{"id":"A@b.example","email":"A@b.example"}}"#;
     let xdm = mapped_with(&body("sms", "sent", data), &source);
-    // printf 'a@b.example' | sha256sum
+    // Equal to the output of `printf 'a@b.example' | sha256sum`.
     let hash = customerio::sha256_hex(["a@b.example"]);
     assert_eq!(xdm["identityMap"]["Email_LC_SHA256"][0]["id"], hash);
     assert_eq!(xdm["identityMap"]["Phone"][0]["id"], "+15551234567");

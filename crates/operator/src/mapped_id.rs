@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_id_that_is_not_a_plain_segment_is_mapped_to_its_hash() {
+    fn an_event_id_that_is_not_a_plain_uri_segment_is_mapped_to_its_hash() {
         // The expected hash was computed with `printf 'a:b' | sha256sum`.
         let hash = "6783a31eabf68ccc0660f935c0826282bdd2241f3a80a9f2d10d59aea9ebb5d8";
         let of = |id: &str| mapped_id(id).unwrap();

@@ -256,6 +256,10 @@ mod tests {
         };
         let at = |seconds| now + Duration::from_secs(seconds);
         let seen = [0, 0, 1, 3, 5, 6, 7].map(|seconds| status(script.next(at(seconds))));
-        assert_eq!(seen, [429, 429, 1, 1, 1, 503, 0], "the pause begins with the request that meets it, at second 1");
+        assert_eq!(
+            seen,
+            [429, 429, 1, 1, 1, 503, 0],
+            "the pause begins with the first request that it applies to, at second 1"
+        );
     }
 }

@@ -53,7 +53,7 @@ pub struct ControlOptions {
     /// Whether the simulator starts without any schema, dataset and flow. Otherwise it starts with those in
     /// [`SimSettings`].
     pub fresh: bool,
-    /// Time after its creation in which an object is missing from lists and look-ups.
+    /// Time after the creation of an object in which lists and look-ups do not return it.
     pub visible_after: Duration,
     /// Factor for the times in which events are lost (five minutes after a change of a flow, fifteen minutes after a
     /// change of a schema) and for the hour of a flow run. With 0, no event is lost.

@@ -146,7 +146,7 @@ async fn an_event_is_signed_and_sent_to_the_enabled_webhooks_that_subscribe_to_i
         (&event["event_id"], &event["metric"], &event["data"]["customer_id"]),
         (&json!("01X"), &json!("sent"), &json!("u1"))
     );
-    assert!(event["data"].get("content").is_none(), "the webhook is without content");
+    assert!(event["data"].get("content").is_none(), "the webhook does not request content");
     assert!(
         setup.event(json!({"event": "email_sent", "workspace": 130_002})).await["calls"].as_array().unwrap().is_empty()
     );

@@ -1,5 +1,5 @@
-//! A client of Experience Platform's control plane: sandboxes, permissions, namespaces, schemas, datasets, Flow Service,
-//! and the results of accepted events.
+//! A client of Experience Platform's control plane: sandboxes, permissions, namespaces, schemas, datasets, Flow
+//! Service, and the results of accepted events.
 //!
 //! Each endpoint is a function that returns a [`Call`]: the request as a value, and the pure function that reads the
 //! response. A plan lists calls without sending them; only [`ControlClient`] sends calls. It repeats only requests that

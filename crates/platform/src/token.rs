@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn concurrent_callers_share_one_failed_request() {
+    async fn concurrent_callers_share_one_failed_token_request() {
         let (provider, asked) = ims(vec![(503, String::new())]).await;
         let callers: Vec<_> = (0..50)
             .map(|_| {

@@ -275,8 +275,8 @@ fn multi_status(body: &[u8], records: usize) -> Verdict {
 /// An entry has an index if the number at the end of its `xactionId` is the index of a record and no other entry has
 /// the same number. If all entries have an index, the indices decide, even if entries are missing or out of order.
 /// Otherwise the positions decide, if there are as many entries as records. If an index then contradicts the position,
-/// the entries cannot be matched: the number may not be an index (Adobe shows such ids too), or the entries may be out
-/// of order, and a wrong match would lose or dead-letter a record.
+/// the entries cannot be matched: the number is not an index (Adobe also shows ids that end in other numbers) or the
+/// entries are out of order, and a wrong match would lose or dead-letter a record.
 fn places(entries: &[Value], records: usize) -> Option<Vec<usize>> {
     let mut claims = vec![0_u32; records];
     let numbers: Vec<Option<usize>> = entries.iter().map(trailing_number).collect();

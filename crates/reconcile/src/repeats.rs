@@ -14,9 +14,9 @@ use crate::fact::{DedupReach, IdHash, KeyHash};
 use crate::reconciliation::{PartitionFacts, Typed};
 use crate::report::{FindingKind, Topic};
 
-/// Maximum time in milliseconds after which a producer knows an added partition, plus the tolerated difference between
-/// clocks.
-const NOTICED_AFTER: i64 = CLOCK_TOLERANCE_MS;
+/// Maximum time in milliseconds after which a producer knows an added partition: five minutes, the default of
+/// librdkafka's `topic.metadata.refresh.interval.ms`, plus the tolerated difference between clocks.
+const NOTICED_AFTER: i64 = 5 * 60 * 1000 + CLOCK_TOLERANCE_MS;
 
 /// A typed record and its partition.
 #[derive(Clone, Copy)]
@@ -183,8 +183,8 @@ impl<'b> History<'b> {
         }
     }
 
-    /// Returns the minimum number of partitions that the producer of the record knew: all that had a record at that
-    /// time.
+    /// Returns the minimum number of partitions that the producer of the record knew: all up to the partition of the
+    /// record, and all up to the highest one that had a record [`NOTICED_AFTER`] before.
     fn at_least(&self, record: Copied<'_>) -> u32 {
         let first_times = self.first_times.get_or_init(|| {
             let first = |facts: &PartitionFacts| {

@@ -79,8 +79,8 @@ pub struct TypedColumns {
     pub unexplained: u64,
     /// Part of `records`: records that a replay wrote.
     pub replays: u64,
-    /// Part of `records`: records whose event was mapped before from another raw record, outside the dedup window.
-    /// Platform drops a repeated `_id`.
+    /// Part of `records`: records whose event was mapped before from another raw record, without a breach: outside the
+    /// dedup window, or because the raw record is a replay or is not known. Platform drops a repeated `_id`.
     pub repeats: u64,
     /// Like `repeats`, but in the same partition within the dedup window: a breach.
     pub repeats_within: u64,

@@ -34,7 +34,7 @@ pub struct AdminError {
 struct Limits {
     /// Time limit for the headers of a request.
     head: Duration,
-    /// Time for which a connection serves requests. A request that is then in progress gets `head` to end.
+    /// Time for which a connection serves requests. A request in progress at that time gets another `head` to finish.
     lifetime: Duration,
     /// The maximum number of connections.
     connections: usize,
@@ -239,10 +239,13 @@ mod tests {
         tokio::spawn(server.serve(stop.clone()));
         let post = |path: &str, header: &str| get(path).replace("GET", "POST").replace("host: x", header);
         let operator = format!("host: x\r\n{OPERATOR_HEADER}: me");
-        assert!(ask(address, &post("/hold", &operator)).await.starts_with("HTTP/1.1 404"), "it does not offer it");
+        assert!(
+            ask(address, &post("/hold", &operator)).await.starts_with("HTTP/1.1 404"),
+            "the service does not offer a hold"
+        );
         hold.offer();
         assert!(ask(address, &post("/hold", "host: x")).await.starts_with("HTTP/1.1 403"));
-        assert!(ask(address, &get("/hold")).await.starts_with("HTTP/1.1 404"), "a page cannot be fetched to hold");
+        assert!(ask(address, &get("/hold")).await.starts_with("HTTP/1.1 404"), "a GET does not hold the service");
         assert!(!hold.is_held());
         assert!(ask(address, &post("/hold", &operator)).await.starts_with("HTTP/1.1 200"));
         assert!(hold.is_held());

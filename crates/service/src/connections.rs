@@ -10,7 +10,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Accepts connections until `stop` and spawns `serve` for each, with the address of its client. At most `limit`
-/// connections are open: at the limit the oldest one is closed, whose client has usually got its response by then.
+/// connections are open: at the limit, the oldest one is closed, because its client has usually received its response
+/// already.
 ///
 /// Returns the connections that are still open; the listener is closed.
 pub async fn accept<S, F>(listener: TcpListener, limit: usize, stop: &CancellationToken, mut serve: S) -> JoinSet<()>

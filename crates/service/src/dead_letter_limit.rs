@@ -1,6 +1,6 @@
 //! Limits the share of records that may become dead letters. If too many would, the records are probably not the cause,
-//! but a bad deployment or a wrong setting. The service then holds, so that its topic does not drain into the dead
-//! letters.
+//! but a bad deployment or a wrong setting. The service then holds such records, so that the input topic does not end
+//! up in the dead-letter topic.
 //!
 //! The limit applies per source and code, so that one source or one kind of mistake does not hold other records.
 
@@ -99,8 +99,8 @@ impl RecentOutcomes {
 }
 
 impl Window {
-    /// Counts the records that did not become dead letters and the dead letters with this code, without the oldest
-    /// outcomes, which `new` further records would push out.
+    /// Counts the records that did not become dead letters, and the dead letters with this code. The oldest outcomes,
+    /// which `new` further records would push out of the window, are not counted.
     fn counts(&self, code: &str, new: usize) -> (usize, usize) {
         let leaving = (self.outcomes.len() + new).saturating_sub(WINDOW).min(self.outcomes.len());
         self.outcomes.iter().skip(leaving).fold((0, 0), |(good, dead), outcome| match outcome {

@@ -48,7 +48,8 @@ where
     R: Future<Output = Result<(), TaskError>> + Send + 'static,
 {
     let variables = Variables::of_process();
-    // Does not validate: the running service has done so, and a file may have become invalid since.
+    // `--health` does not validate the configuration: the running service has done so, and a file may have become
+    // invalid since then.
     if let Ok(config) = C::parse_with(&variables, std::env::args_os())
         && config.service().health
     {

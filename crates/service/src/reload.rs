@@ -17,7 +17,7 @@ pub(crate) fn on_hang_up() -> std::io::Result<Reload> {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
             tracing::info!("SIGHUP: reading files again");
-            // Works without receivers too: they are dropped while the service stops.
+            // `send_replace` also works without receivers, which are dropped while the service stops.
             sender.send_replace(());
         }
     });

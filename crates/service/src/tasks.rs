@@ -67,7 +67,8 @@ impl Tasks {
         Self { set: JoinSet::new(), running: Vec::new(), stop }
     }
 
-    /// Starts an async task. The task must end soon after the stop token is cancelled, and not before.
+    /// Starts an async task. The task must end only after the stop token is cancelled, and then within the timeout of
+    /// [`Tasks::join`].
     pub fn spawn<F, E>(&mut self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,

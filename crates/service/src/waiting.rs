@@ -305,7 +305,7 @@ impl Waiting {
         }
     }
 
-    /// Creates an activity. `name` completes the sentence "… does not succeed"; `unanswered` is the remedy if no
+    /// Creates an activity. `name` describes the work, as in "sending to Platform"; `unanswered` is the remedy if no
     /// response arrives.
     pub fn activity(&self, name: impl Into<String>, ready: Ready, unanswered: &'static str) -> Activity {
         let activity = Activity(Arc::new(Inner {

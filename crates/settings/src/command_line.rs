@@ -78,7 +78,7 @@ fn refused(
 ) -> Refused {
     let applied = variables.apply(command.clone());
     if first.kind() == ErrorKind::DisplayHelp {
-        // The help shows which options are required.
+        // The help marks the required options, so the arguments are parsed again with these.
         let error = applied.try_get_matches_from(arguments).err().unwrap_or(first);
         return Refused { error, invalid: None };
     }
@@ -298,7 +298,7 @@ mod tests {
             }
         }
         let good = parse(&command(), &Variables::of_process(), &arguments(&["--size=1"]), Required::Later);
-        assert!(good.is_ok(), "the caller reports what is missing");
+        assert!(good.is_ok(), "the caller reports the missing option");
     }
 
     #[test]

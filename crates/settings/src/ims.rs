@@ -15,7 +15,7 @@ pub struct ImsCredentialArgs {
     #[arg(long, env = "IMS_CLIENT_ID", value_name = "ID")]
     pub ims_client_id: Option<String>,
 
-    /// Its client secret
+    /// Client secret of the credential
     #[arg(long, env = "IMS_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub ims_client_secret: Option<SecretString>,
 

@@ -1,5 +1,5 @@
-//! Parses options, and reads the files that they refer to, again when these change. Every crate that has options uses
-//! this crate.
+//! Parses options, reads the files that they refer to, and reads these files again when they change. Every crate that
+//! has options uses this crate.
 //!
 //! - One reader ([`read_text`]), which handles byte order marks, reads all key, secret and `.env` files.
 //! - An empty variable counts as not set ([`Variables`]) in every program; [`EMPTY_MEANS_NONE`] lists the exceptions.

@@ -285,7 +285,7 @@ mod tests {
         let path = env!("CARGO_MANIFEST_DIR");
         let command = Command::new("t").arg(Arg::new("z").long("z").env("CARGO_MANIFEST_DIR"));
         let shown = |command: Command| command.try_get_matches_from(["t", "--help"]).unwrap_err().to_string();
-        assert!(shown(command.clone()).contains(path), "clap shows it");
+        assert!(shown(command.clone()).contains(path), "clap itself shows the value");
         assert!(!shown(Variables::of_process().apply(command)).contains(path));
     }
 }

@@ -30,7 +30,7 @@ pub struct Applied {
     pub observed: Observed,
     /// The plan after the run. It contains only steps that wait for something.
     pub plan: Plan,
-    /// The failures of single objects, mostly the webhooks of single sources; the other objects continued.
+    /// The failures of single objects, mostly of webhooks. The run continued with the other objects.
     pub failures: Vec<(Key, SetupError)>,
     /// The error of the request that lacked a permission, if there was one.
     pub forbidden: Option<SetupError>,

@@ -142,7 +142,7 @@ pub struct Configured {
     pub flow_id: Option<String>,
 }
 
-/// Input of the checks. A part of the connection without a client is left out.
+/// Input of the checks. A service without a client is not checked.
 #[derive(Debug)]
 pub struct Checks<'c> {
     /// The desired state. Parts of it are absent if an option is missing.
@@ -157,7 +157,7 @@ pub struct Checks<'c> {
     pub journal: &'c Journal,
     /// The sink's configured values, which are compared with the objects.
     pub configured: Configured,
-    /// Provider of access tokens, separate from the client's because IMS's response has its own line in the report.
+    /// Provider of access tokens for the report's line about IMS. The Platform client has its own provider.
     pub tokens: Option<TokenProvider>,
     /// HTTP client for requests to Platform without a token.
     pub http: Option<reqwest::Client>,

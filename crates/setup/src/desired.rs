@@ -12,7 +12,7 @@ use crate::topics::TopicWish;
 /// The whole desired state. A part that is absent is neither read nor changed.
 #[derive(Debug, Clone)]
 pub struct Desired {
-    /// The deployment in its sandbox. Only the topics and the registry do not need a stage.
+    /// The deployment in its sandbox. It is required, unless only topics and the registry are set up.
     pub stage: Option<Stage>,
     /// The Kafka topics.
     pub topics: Option<TopicWish>,

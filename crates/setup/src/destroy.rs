@@ -50,7 +50,7 @@ pub enum Removal {
     },
     /// Removes an object of Platform.
     Object {
-        /// Kind of the object.
+        /// Key of the object.
         key: Key,
         /// Id of the object.
         id: String,

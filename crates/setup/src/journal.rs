@@ -192,13 +192,13 @@ impl Journal {
         self.content.objects.get(&key.to_string())?.id.as_deref()
     }
 
-    /// Time at which the create of an object was about to be sent. The object may be missing from lists for a while
-    /// afterwards.
+    /// Time at which the create of an object was about to be sent. Lists may not contain an object yet that was created
+    /// shortly before.
     #[must_use]
     pub fn created_at(&self, key: &Key) -> Option<Instant> {
         let at = self.content.objects.get(&key.to_string())?.at;
         let ago = Duration::from_millis(u64::try_from(now() - at).unwrap_or_default());
-        // A time before 1970 counts as very old.
+        // `None` if the clock cannot represent a time so long ago. Lists contain an object that old.
         Instant::now().checked_sub(ago)
     }
 

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_enabled_webhook_with_its_note_is_a_canary() {
+    fn only_an_enabled_webhook_with_the_canary_note_is_a_canary() {
         assert!(is_canary(&webhook(&canary("ours"), false)));
         assert!(!is_canary(&webhook(&canary("ours"), true)) && !is_canary(&webhook(&pending("ours"), false)));
     }

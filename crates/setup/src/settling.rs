@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn settling_ends_five_minutes_after_the_flow_rounded_up() {
+    fn settling_ends_five_minutes_after_the_last_change_of_the_flow_rounded_up_to_a_second() {
         let plan = Plan { objects: vec![Planned::keep(Key::Flow, "x", "f")], ..Plan::default() };
         let at = not_before(&plan, &observed(1_000_001), Settling::default()).unwrap();
         assert_eq!(at.as_second(), 1001 + 300);

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_stages_have_the_same_names() {
+    fn no_two_stages_share_a_source_id_or_a_mark() {
         let stages =
             [stage("a", "b-c"), stage("a-b", "c"), stage("customerio-aep", "dev"), stage("customerio-aep", "prod")];
         for (index, one) in stages.iter().enumerate() {
@@ -235,7 +235,7 @@ mod tests {
         }
         assert_eq!(stages[0].name("Events"), "Events (a)");
         assert_eq!(stages[2].name("Events"), "Events");
-        assert!("*".parse::<SourceName>().is_err(), "the shared mark is no source's");
+        assert!("*".parse::<SourceName>().is_err(), "no source can have the name in the shared mark");
     }
 
     #[test]

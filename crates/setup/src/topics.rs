@@ -120,7 +120,11 @@ mod tests {
             assert_eq!(setting(&spec, "unclean.leader.election.enable"), Some("false"));
             assert_eq!(setting(&spec, "min.insync.replicas"), Some("2"));
         }
-        assert_eq!(setting(&wish(1, MIB).specs(3)[0], "min.insync.replicas"), None, "one replica could not be written");
+        assert_eq!(
+            setting(&wish(1, MIB).specs(3)[0], "min.insync.replicas"),
+            None,
+            "a topic with one replica could never be written"
+        );
         let unsaid = TopicWish { replication: None, ..wish(1, MIB) };
         assert_eq!([1, 2, 3, 5].map(|brokers| unsaid.replication(brokers)), [1, 1, 3, 3]);
     }

@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(not_before(None), None);
         let time = "2026-11-24T09:30:00Z";
         assert_eq!(not_before(Some(time)).as_deref(), Some(time));
-        assert!(time.parse::<settings::TimeArg>().is_ok(), "the sink reads it");
+        assert!(time.parse::<settings::TimeArg>().is_ok(), "the sink can parse the value");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const BACKOFF: Duration = Duration::from_secs(1);
 /// Maximum time from SIGTERM to the end of a service. `SHUTDOWN_TIMEOUT` is 30 s.
 const TERM: Duration = Duration::from_secs(40);
 
-/// Time from SIGTERM after which the stacks of a service's threads are kept: they show what its end waits for.
+/// Time from SIGTERM after which the stacks of a service's threads are saved: they show what delays its end.
 const SLOW_END: Duration = Duration::from_secs(20);
 
 /// Expected state of a process.
@@ -41,9 +41,9 @@ struct Slot {
     /// Number of seconds that the process's clock is ahead.
     skew: i64,
     port: u16,
-    /// Number of its current process, over the whole run.
+    /// Number of the current process, counted over all processes of the service in this run.
     life: usize,
-    /// Whether the stacks of the current process are kept.
+    /// Whether the stacks of the current process have been saved.
     has_stacks: bool,
 }
 

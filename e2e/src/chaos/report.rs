@@ -65,7 +65,7 @@ pub struct Report {
 }
 
 /// Maximum time that a partition may receive no record: a network fault of the schedule (18 s), the start of a broker
-/// on a busy machine (30 s), a transaction's timeout (20 s), the brokers' clean-up interval (10 s), and some more.
+/// on a busy machine (30 s), a transaction's timeout (20 s), the brokers' clean-up interval (10 s), and a margin.
 const STANDSTILL: Duration = Duration::from_secs(90);
 
 impl Report {

@@ -63,7 +63,7 @@ fn assert_is_silent(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(SOON)).unwrap();
 }
 
-/// Checks that the connection has been reset, or is reset soon.
+/// Checks that the connection has been reset, or is reset within the read timeout.
 fn assert_is_reset(stream: &mut TcpStream) {
     let kind = stream.read(&mut [0; 16]).unwrap_err().kind();
     assert_eq!(kind, ErrorKind::ConnectionReset);
@@ -85,7 +85,7 @@ fn without_a_fault_bytes_and_ends_of_connections_are_forwarded() {
     assert!(received == sent);
     assert_eq!(proxy.connections(), 1);
     stream.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0, "the server's end comes back");
+    assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0, "the end of the server's direction is forwarded");
     wait_until("the connection to be gone", SOON, || proxy.connections() == 0);
 }
 
@@ -155,7 +155,7 @@ fn one_way_to_the_client_drops_only_the_requests() {
     proxy.set(Fault::OneWay(Direction::ToClient));
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"ping", "what the server sends passes");
+    assert_eq!(&answer, b"ping", "bytes from the server are forwarded");
     assert_is_silent(&mut stream);
     assert_eq!((echo.received.load(Ordering::SeqCst), proxy.swallowed()), (8, 4));
 }

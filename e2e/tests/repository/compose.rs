@@ -148,7 +148,7 @@ fn a_trial_needs_no_variable_and_logs_a_warning() {
 }
 
 #[test]
-fn services_start_after_the_check_of_the_same_environment() {
+fn services_start_only_after_config_has_checked_the_same_environment() {
     let base = file("docker-compose.yml");
     for files in [&LIVE[..], &TRIAL] {
         let checked = environment(files, "config", &filled(&VALUES));
@@ -232,7 +232,7 @@ fn every_container_drops_capabilities_and_has_a_memory_limit() {
         assert_eq!(
             service["read_only"].as_bool() == Some(true),
             name != "kafka",
-            "{name}: its image writes into itself"
+            "{name}: only Kafka's image needs a writable root file system"
         );
         assert!(mebibytes(&service["mem_limit"]) >= 128, "{name}");
         assert!(service["privileged"].is_null() && service["network_mode"].is_null(), "{name}");

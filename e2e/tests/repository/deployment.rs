@@ -53,7 +53,11 @@ fn every_pod_meets_the_restricted_security_standard_and_has_three_probes() {
         assert_eq!(container["securityContext"]["allowPrivilegeEscalation"].as_bool(), Some(false), "{name}");
         assert_eq!(container["securityContext"]["readOnlyRootFilesystem"].as_bool(), Some(true), "{name}");
         assert_eq!(text(&container["securityContext"]["capabilities"]["drop"][0]), "ALL", "{name}");
-        assert_eq!(text(&container["livenessProbe"]["httpGet"]["path"]), "/livez", "{name}: a restart cures no outage");
+        assert_eq!(
+            text(&container["livenessProbe"]["httpGet"]["path"]),
+            "/livez",
+            "{name}: an outage must not restart the container"
+        );
         assert_eq!(text(&container["startupProbe"]["httpGet"]["path"]), "/livez", "{name}");
         assert_eq!(text(&container["readinessProbe"]["httpGet"]["path"]), "/readyz", "{name}");
     }
@@ -78,7 +82,7 @@ fn the_gateways_memory_limit_covers_three_times_its_bytes_in_flight() {
 fn secrets_are_mounted_as_folders_and_no_manifest_contains_a_secret() {
     for (name, workload) in workloads() {
         for mount in container(&workload)["volumeMounts"].as_sequence().into_iter().flatten() {
-            assert!(mount["subPath"].is_null(), "{name}: a mounted single file never changes");
+            assert!(mount["subPath"].is_null(), "{name}: a file that is mounted with subPath is never updated");
         }
     }
     for file in ["services", "setup", "audit", "config"] {

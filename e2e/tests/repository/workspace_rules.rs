@@ -209,8 +209,8 @@ impl Workspace {
     }
 }
 
-/// Returns the slow tests of a file that do not run alone. They must, because they measure time or memory, or keep the
-/// machine busy.
+/// Returns the slow tests of a file that do not run alone. Every slow test must run alone, because it measures time or
+/// memory, or keeps the machine busy.
 fn slow_tests_that_share(text: &str) -> impl Iterator<Item = &str> {
     text.split("#[ignore").skip(1).filter_map(|after| {
         let mut lines = after.lines().skip_while(|line| !line.starts_with("fn "));

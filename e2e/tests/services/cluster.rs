@@ -59,7 +59,7 @@ fn p1_p3_killing_brokers_in_turn_gives_only_202_or_503_and_loses_no_record() {
     dice.shuffle(&mut brokers);
     for broker in brokers {
         std::thread::sleep(Duration::from_millis(dice.u64(2000..4000)));
-        assert!(load.is_running(), "the brokers die under load");
+        assert!(load.is_running(), "the load must outlast the kills");
         let killed = watch.now();
         kafka.kill(broker);
         std::thread::sleep(Duration::from_millis(dice.u64(500..5000)));
@@ -97,7 +97,7 @@ fn p3_p4_records_of_a_timed_out_transaction_are_not_mistaken_for_duplicates() {
     let load = pipeline.load(6_000, 500);
     wait_until("the transformer to work", SOON, || transformer.metric("customerio_transformer_records_total") > 1000.0);
     kafka.kill(0);
-    wait_until("the transformer to give its clients up", SOON, || {
+    wait_until("the transformer to replace its clients", SOON, || {
         transformer.log().contains("building a new consumer and producer")
     });
     std::thread::sleep(FENCED_AFTER);
@@ -130,8 +130,8 @@ fn killing_a_transformer_right_after_an_assignment_leaves_no_partition_unread() 
     assert_nothing_lost(&kafka, &pipeline, &ids);
 }
 
-/// Kills the transformer a few times under load and starts it again at once. Returns the times until every partition of
-/// the typed topic had new records, and checks that nothing is lost.
+/// Kills the transformer `kills` times under load, and starts it again at once each time. Returns the time from each
+/// kill until every partition of the typed topic had new records, and checks that no record is lost or duplicated.
 fn stalls_after_kills(
     kafka: &RealKafka,
     test: &str,
@@ -163,7 +163,7 @@ fn stalls_after_kills(
         let killed = watch.now();
         transformer = start();
         let mut stall = None;
-        wait_until("a reader to see every partition go on", SOON * 2, || {
+        wait_until("a reader to receive new records of every partition", SOON * 2, || {
             stall = watch.seen().all_again(killed);
             stall.is_some()
         });

@@ -79,7 +79,7 @@ fn p4_a_repeated_webhook_becomes_one_typed_record_under_any_partition_owner() {
     wait_until("the duplicates to be counted", SOON, || {
         first.admin_get("/metrics").is_some_and(|(_, text)| text.lines().any(|line| line == duplicates))
     });
-    wait_until("the windows to show", SOON, || first.metric("customerio_transformer_dedup_window_ids") == 300.0);
+    wait_until("the metric of the windows", SOON, || first.metric("customerio_transformer_dedup_window_ids") == 300.0);
 
     // After a clean restart, a kill, the start of a second owner, and the end of that owner, each new owner restores
     // its windows from the typed topic.
@@ -207,9 +207,9 @@ fn p4_an_event_outside_the_window_or_with_the_reprocess_header_is_mapped_again()
     write(start + 121_000, false);
     wait_for(&pipeline, 5);
     let typed: Vec<_> = topics(&pipeline).typed.iter().map(|((_, offset), _)| *offset).collect();
-    assert_eq!(typed, [0, 2, 4], "the first, the one that asks for it, and the one that comes too late");
+    assert_eq!(typed, [0, 2, 4], "the first, the one with the reprocess header, and the one outside the window");
     // The metric is lower while partitions move to the second worker.
-    wait_until("the reach of four windows", SOON, || {
+    wait_until("the metric of four windows", SOON, || {
         transformer.metric("customerio_transformer_dedup_window_seconds") == 4.0 * 60.0
     });
 }
@@ -311,20 +311,22 @@ fn p6_broken_records_over_the_dead_letter_limit_are_deferred() {
         assert_eq!(pipeline.send(&body(&format!("silent-{number}")).replace("metric", "mood")), 202);
     }
     let counts = || (topics(&pipeline).typed.len(), topics(&pipeline).dead_letters.len());
-    wait_until("the others to go on", SOON, || counts() == (70, 199 + 20));
+    wait_until("the other records to be processed", SOON, || counts() == (70, 199 + 20));
     let deferred = |process: &Process| process.metric("customerio_transformer_deferred_records");
-    wait_until("what is left behind to show", SOON, || deferred(&held) == 201.0);
+    wait_until("the metric of the deferred records", SOON, || deferred(&held) == 201.0);
     assert!(held.metric("customerio_kafka_consumer_lag_records") >= 201.0);
-    assert_eq!(held.log().matches("DEAD_LETTER_LIMIT").count(), 1, "said once: {}", held.log());
+    assert_eq!(held.log().matches("DEAD_LETTER_LIMIT").count(), 1, "logged once: {}", held.log());
     held.kill();
-    // After a restart, the transformer starts to count again. It processes the deferred records and repeats no other
-    // record.
+    // A restarted transformer counts dead letters from 0 again, so it dead-letters 199 of the deferred records. It
+    // repeats no other record.
     let mut again = transformer(&pipeline, &one);
-    wait_until("it to leave some behind again", SOON, || counts() == (70, 199 + 20 + 199) && deferred(&again) == 2.0);
+    wait_until("the transformer to defer records again", SOON, || {
+        counts() == (70, 199 + 20 + 199) && deferred(&again) == 2.0
+    });
     assert_eq!(again.terminate(), Some(0));
     let after = transformer(&pipeline, &[one[0], ("DEAD_LETTER_LIMIT", "off")]);
     wait_for(&pipeline, 490);
-    wait_until("nothing to be left", SOON, || {
+    wait_until("no record to be deferred or unread", SOON, || {
         after.metric("customerio_kafka_consumer_lag_records") == 0.0 && deferred(&after) == 0.0
     });
     let topics = topics(&pipeline);
@@ -404,7 +406,7 @@ fn p9_the_events_of_one_person_keep_their_order_and_stay_in_one_partition() {
         places
     };
     let typed = places("typed");
-    assert_eq!(typed, places("raw"), "key by key: the same partition number, the same order");
+    assert_eq!(typed, places("raw"), "each key has the same partition number and the same order");
     assert_eq!(typed.len(), 5);
     for events in typed.values() {
         assert!(events.iter().all(|(partition, _)| *partition == events[0].0));

@@ -23,6 +23,6 @@ fn the_demo_ends_with_an_audit_that_accounts_for_every_record() {
         assert!(text.lines().any(|found| found == line), "no `{line}` in {text}");
     }
     assert!(text.contains("note: the committed offsets are what the services themselves reported"), "{text}");
-    assert!(!log.contains("WARN kafka"), "a trial has nothing to warn of: {log}");
+    assert!(!log.contains("WARN kafka"), "the demo logs no warning about Kafka: {log}");
     assert!(begun.elapsed() < Duration::from_secs(45), "it took {:?}", begun.elapsed());
 }

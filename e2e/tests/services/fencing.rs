@@ -58,7 +58,7 @@ fn p3_a_paused_transformer_whose_name_was_taken_exits_without_writing() {
     let _gateway = pipeline.gateway();
     let load = pipeline.load(8_000, 500);
     let mut zombie = short_transactions(&pipeline, &pipeline.name);
-    wait_until("it to work", SOON, || zombie.metric("customerio_transformer_records_total") > 200.0);
+    wait_until("the first transformer to work", SOON, || zombie.metric("customerio_transformer_records_total") > 200.0);
     signal(zombie.id(), Signal::STOP);
     let next = short_transactions(&pipeline, &pipeline.name);
     wait_until("the next one to work", SOON, || next.metric("customerio_transformer_records_total") > 500.0);
@@ -90,7 +90,10 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
     // transaction will have timed out by then.
     wait_until("all to be written", SOON, || end() >= 200);
     signal(slept.id(), Signal::STOP);
-    assert!(Topics::read(&shared_kafka().connection(), &pipeline).typed.is_empty(), "it was committed already");
+    assert!(
+        Topics::read(&shared_kafka().connection(), &pipeline).typed.is_empty(),
+        "the transaction was committed before the pause"
+    );
     wait_until("the brokers to abort", SOON, || end() >= 200 + i64::from(pipeline.partitions));
     signal(slept.id(), Signal::CONT);
     assert_exactly_once(&pipeline, load);

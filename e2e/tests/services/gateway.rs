@@ -31,7 +31,7 @@ fn p2_repeated_and_reordered_webhooks_are_stored_unchanged() {
     let pipeline = Pipeline::new(shared_kafka(), "repeats");
     let _gateway = gateway(&pipeline, &[]);
     let port = pipeline.gateway_port;
-    // The second event of a person is sent before the first one, and the client never reads the responses to the second.
+    // The second event of a person is sent before the first one, and the client does not read the first 20 responses.
     let (first, second) = (event("person-a").replace("sent", "delivered"), event("person-a"));
     let lost = request(PATH, SIGNING_KEY, "", second.as_bytes());
     for _ in 0..20 {
@@ -48,9 +48,9 @@ fn p2_repeated_and_reordered_webhooks_are_stored_unchanged() {
     for record in &stored {
         *counts.entry(&record.value).or_default() += 1;
     }
-    assert_eq!(counts.len(), 2, "as they came, byte for byte");
+    assert_eq!(counts.len(), 2, "the bodies are stored unchanged");
     assert_eq!(counts[first.as_bytes()], 1);
-    assert!(counts[second.as_bytes()] >= 2, "a retry is stored again; the transformer collapses it");
+    assert!(counts[second.as_bytes()] >= 2, "each delivery is stored; the transformer recognises duplicates");
     let partitions: std::collections::BTreeSet<_> = stored.iter().map(|record| record.partition).collect();
     assert_eq!(partitions.len(), 1, "one person, one partition");
     let last = |body: &str| stored.iter().rposition(|record| record.value == body.as_bytes());
@@ -76,7 +76,7 @@ fn p2_a_compressed_body_is_stored_unchanged_with_its_encoding() {
         assert_eq!(
             record.key.as_ref().map(Vec::len),
             Some(32),
-            "the key of its bytes, as no person can be read from it"
+            "the key is the hash of the body, because the body names no person"
         );
     }
 }

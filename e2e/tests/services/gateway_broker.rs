@@ -39,11 +39,11 @@ fn p1_p8_while_a_broker_is_paused_webhooks_get_503_in_time_with_bounded_memory()
     // once.
     let load = Senders::start_with(port, PATH, SIGNING_KEY, 400, Duration::from_millis(200), "outage", large);
     let mut most = 0;
-    wait_until("answers from several deadlines", patience, || {
+    wait_until("requests that reached their deadline", patience, || {
         most = most.max(gateway.resident_bytes());
         load.answered() > 2000 && gateway.metric("customerio_gateway_publish_failures_total") > 400.0
     });
-    assert!(gateway.is_ready(), "an outage is no reason to leave the load balancer");
+    assert!(gateway.is_ready(), "the gateway stays ready during an outage of Kafka");
     let used = gateway.metric("customerio_gateway_in_flight_bytes");
     assert!(used <= f64::from(24 << 20), "{used}");
     // This limit covers the bodies, librdkafka's copies of them, and the memory of 400 connections.
@@ -61,7 +61,7 @@ fn p1_p8_while_a_broker_is_paused_webhooks_get_503_in_time_with_bounded_memory()
     wait_until("a load at full speed", patience, || after.answered() > 500);
     let after = after.finish();
     after.assert_all_stored();
-    wait_until("the budget to be whole again", patience, || {
+    wait_until("the in-flight budget to be free again", patience, || {
         gateway.metric("customerio_gateway_in_flight_bytes") == 0.0
     });
     let stored: HashSet<Vec<u8>> =

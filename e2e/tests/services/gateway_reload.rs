@@ -84,7 +84,7 @@ fn p2_rotating_signing_keys_under_load_refuses_no_signed_event() {
         folder.write("keys", &format!("{new}\n"));
         wait_until("the old key to be gone", patience, || loaded(&gateway) > before);
         let old = request(PATH, &old, "", event("forged").as_bytes());
-        assert_eq!(send_once(pipeline.gateway_port, &old).unwrap().status, 401, "the old key opens nothing any more");
+        assert_eq!(send_once(pipeline.gateway_port, &old).unwrap().status, 401, "the removed key is refused");
     }
     // A broken file is written under the same load: the previous keys stay current, and the metric shows it.
     let before = refused(&gateway);
@@ -93,7 +93,7 @@ fn p2_rotating_signing_keys_under_load_refuses_no_signed_event() {
     assert_eq!(gateway.metric("customerio_gateway_reload_broken"), 1.0);
     assert!(gateway.log().contains("keeping the previous ones"), "{}", gateway.log());
     std::fs::remove_file(folder.0.join("keys")).unwrap();
-    wait_until("the refusal of nothing", patience, || refused(&gateway) > before + 1.0);
+    wait_until("the refusal of the missing file", patience, || refused(&gateway) > before + 1.0);
     let sent = load.answered();
     wait_until("the load to go on", patience, || load.answered() > sent + 200);
     folder.write("keys", "key-4\nkey-5\n");
@@ -136,7 +136,7 @@ fn the_gateway_adds_and_removes_sources_while_it_serves_other_sources() {
 
     folder.write("sources.toml", "[sources.shop]\nsigning_keys_file = \"nowhere\"\n");
     wait_until("the refusal", patience, || refused(&gateway) == 1.0);
-    assert_eq!((send("shop", "shop-1"), send("app", "app-1")), (202, 202), "nothing of a broken file is taken");
+    assert_eq!((send("shop", "shop-1"), send("app", "app-1")), (202, 202), "no part of a broken file is used");
 
     folder.write("sources.toml", "[sources.shop]\nsigning_keys_file = \"shop.key\"\n");
     wait_until("the source to be gone", patience, || loaded(&gateway) == 3.0);
@@ -197,7 +197,7 @@ fn the_gateway_uses_a_changed_tls_certificate_without_a_restart() {
     let failures = gateway.metric("customerio_gateway_tls_handshake_failures_total");
     let mut silent = e2e::sender::connect(pipeline.gateway_port).unwrap();
     assert_eq!(std::io::Read::read(&mut silent, &mut [0; 16]).unwrap(), 0, "closed");
-    wait_until("it to be counted", patience, || {
+    wait_until("the failed handshake to be counted", patience, || {
         gateway.metric("customerio_gateway_tls_handshake_failures_total") > failures
     });
 }

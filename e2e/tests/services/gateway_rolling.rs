@@ -134,7 +134,7 @@ fn p1_during_a_rolling_restart_of_two_gateways_every_webhook_gets_202() {
         assert_eq!(gateway.terminate(), Some(0));
         assert!(gateway.log().contains("draining"));
         *gateway = start(&proxy.backends[round % 2]);
-        wait_until("it to be back in rotation", patience, || proxy.all_ready());
+        wait_until("both gateways to be ready again", patience, || proxy.all_ready());
     }
     let (busy, lazy) = (busy.finish(), lazy.finish());
     assert_eq!(*proxy.failures.lock().unwrap(), Vec::<String>::new());
@@ -143,6 +143,6 @@ fn p1_during_a_rolling_restart_of_two_gateways_every_webhook_gets_202() {
     let stored: HashSet<Vec<u8>> =
         read(&shared_kafka().connection(), &pipeline.topic("raw")).into_iter().map(|record| record.value).collect();
     for id in busy.acknowledged.iter().chain(&lazy.acknowledged) {
-        assert!(stored.contains(event(id).as_bytes()), "{id} was acknowledged and is not there");
+        assert!(stored.contains(event(id).as_bytes()), "{id} was acknowledged and is not stored");
     }
 }

@@ -153,7 +153,7 @@ fn sink_with(backlog: usize, total: usize) -> (u64, u64) {
         let (pipeline, mut sent) = (&pipeline, backlog);
         scope.spawn(move || {
             for part in parts {
-                wait_until("the part before to be accepted", PATIENCE, || accepted(pipeline) >= sent);
+                wait_until("the previous part to be accepted", PATIENCE, || accepted(pipeline) >= sent);
                 sent = part.end;
                 fill_typed(pipeline, part);
             }
@@ -195,7 +195,7 @@ fn transformer_with(backlog: usize, total: usize, workers: usize) -> u64 {
         let (pipeline, done, mut sent) = (&pipeline, &done, backlog);
         scope.spawn(move || {
             for part in parts {
-                wait_until("the part before to be transformed", PATIENCE, || done(sent));
+                wait_until("the previous part to be transformed", PATIENCE, || done(sent));
                 sent = part.end;
                 fill_raw(pipeline, part);
             }

@@ -312,7 +312,7 @@ fn p6_a_service_without_network_stops_within_20_s() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p5_a_partition_revoked_while_the_buffer_was_full_is_read_once_reassigned() {
+fn p5_a_partition_revoked_while_the_buffer_was_full_is_read_after_its_next_assignment() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "full");
     let _simulator = pipeline.simulator();

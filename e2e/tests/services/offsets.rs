@@ -156,7 +156,7 @@ fn typed_records_that_expired_unread_are_counted_and_logged() {
     assert!(!left.is_empty());
     assert_accepted(&pipeline, &left, SOON);
     let accepted = accepted(&pipeline);
-    assert!(second.iter().any(|id| !accepted.contains_key(id)), "some really expired");
+    assert!(second.iter().any(|id| !accepted.contains_key(id)), "no record expired");
     // The audit cannot verify raw records whose typed records have expired, and counts them as expired, not as lost.
     let audit = settled_audit(&pipeline);
     let raw = &audit["raw"];
@@ -195,7 +195,7 @@ fn records_that_expire_unread_while_the_transformer_runs_are_counted_and_logged(
     wait_until("the loss to be counted", SOON, || transformer.metric("customerio_kafka_records_expired_total") > 0.0);
     assert!(transformer.log().contains("the loss is final"));
     drop(pipeline.load(500, 500).finish(SOON));
-    wait_until("the rest to be transformed", SOON, || {
+    wait_until("the retained records to be transformed", SOON, || {
         let account = Account::read(&shared_kafka().connection(), &pipeline);
         !account.raw.is_empty() && account.balance(&pipeline.topic("raw")).unexplained.is_empty()
     });
@@ -225,7 +225,10 @@ fn a_service_with_output_and_a_lost_group_starts_only_with_from_beginning() {
         assert_eq!(refusing.wait(SOON), Some(1), "{name}: {}", refusing.log());
         let log = refusing.log();
         assert!(log.contains("has no committed offset") && log.contains("--from-beginning"), "{name}: {log}");
-        assert!(log.contains(&format!("{}-{name}-forgotten", pipeline.name)), "{name}: the group is named: {log}");
+        assert!(
+            log.contains(&format!("{}-{name}-forgotten", pipeline.name)),
+            "{name}: the log does not name the group: {log}"
+        );
         assert_eq!(watermarks(&pipeline, "typed"), before, "{name}: nothing was written");
         let overridden = start_with(name, &["--from-beginning"], &lost);
         wait_until(&format!("the {name} to read everything again"), SOON, || overridden.metric(counted) >= 500.0);
@@ -246,7 +249,7 @@ fn a_sink_without_receipts_recognises_a_lost_group() {
     assert_accepted(&pipeline, &first, SOON);
     assert_eq!(sink.terminate(), Some(0), "{}", sink.log());
     let mut sink = Process::start("sink", &variables, Some(free_port()));
-    assert_eq!(sink.terminate(), Some(0), "its offsets are there: {}", sink.log());
+    assert_eq!(sink.terminate(), Some(0), "the group has committed offsets: {}", sink.log());
     let (code, list) = pipeline.ask(&["dead-letters", "list", "--resolved"]);
     assert_eq!((code, list), (Some(0), Value::Array(Vec::new())));
 
@@ -352,8 +355,8 @@ fn p9_partitions_added_to_the_typed_topic_first_are_read_without_a_restart() {
     assert_eq!((transformer.terminate(), sink.terminate()), (Some(0), Some(0)), "neither had to be restarted");
 }
 
-/// Members that have missed a rebalance do not read new partitions, and this would not change as long as all members
-/// stay.
+/// A transformer that continued without the new partitions would leave them unread: the group does not rebalance again
+/// as long as all members stay.
 #[test]
 fn adding_raw_partitions_first_stops_the_transformer_with_a_remedy() {
     let mut pipeline = Pipeline::new(shared_kafka(), "raw-first");

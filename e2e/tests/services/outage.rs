@@ -110,7 +110,7 @@ fn stop_the_only_broker(transformer: Transformer) {
     for _ in 0..3 {
         assert_eq!(next(), 503);
     }
-    assert!(gateway.is_ready(), "an outage is no reason to leave the load balancer");
+    assert!(gateway.is_ready(), "the gateway stays ready during an outage of Kafka");
     kafka.start_broker();
     wait_until("202 again", Duration::from_secs(30), || next() == 202);
     for _ in 0..20 {

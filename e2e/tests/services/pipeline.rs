@@ -280,8 +280,8 @@ fn p3_the_records_of_an_aborted_transaction_are_read_again() {
     let topics = topics();
     topics.assert_stored(&ids);
     topics.assert_exactly_once(&pipeline);
-    // Records that were sent alone while the limit was low exceeded the limit by themselves. Their number depends on
-    // the machine.
+    // A record that the transformer wrote in a batch of its own while the limit was low became a dead letter, because
+    // it exceeded the limit by itself. The number of these records depends on the machine.
     assert!(
         topics.dead_letters.iter().all(|dead_letter| dead_letter.code == "too_large"),
         "{:?}",
@@ -325,7 +325,7 @@ fn sources_use_their_own_options_and_an_unknown_source_stops_the_transformer() {
             .body(body);
         runtime.block_on(request.send()).unwrap().status().as_u16()
     };
-    assert_eq!(send("shop", "k-app"), 401, "one source's key opens no other source");
+    assert_eq!(send("shop", "k-app"), 401, "the key of another source is refused");
     assert_eq!(send("unknown", "k-app"), 404);
     assert_eq!((send("shop", "k-shop"), send("app", "k-app")), (202, 202));
 

@@ -105,8 +105,10 @@ fn services_wait_for_the_registry_at_the_start_and_deliver_without_it_later() {
     let transformer = Process::spawn("transformer", &variables, Some(free_port()));
     let mut impatient = Process::spawn("transformer", &variables, None);
     let mut sent = pipeline.load(200, 400).finish(SOON);
-    wait_until("a word about the registry", SOON, || transformer.log().contains("cannot reach the Schema Registry"));
-    wait_until("the same", SOON, || impatient.log().contains("SCHEMA_REGISTRY_URL"));
+    wait_until("a log line about the registry", SOON, || {
+        transformer.log().contains("cannot reach the Schema Registry")
+    });
+    wait_until("the log of the other transformer", SOON, || impatient.log().contains("SCHEMA_REGISTRY_URL"));
     assert!(!transformer.is_ready());
     assert_eq!(impatient.terminate(), Some(0), "a service that waits stops when it is asked to");
     registry.start();
@@ -125,7 +127,7 @@ fn services_wait_for_the_registry_at_the_start_and_deliver_without_it_later() {
     let after = sink(&pipeline, &registry);
     let held = r#"customerio_sink_held{reason="schema_registry"}"#;
     wait_until("the sink to hold", SOON, || metric_line(&after, held) == Some(1.0));
-    wait_until("a word about the registry", SOON, || after.log().contains("cannot reach the Schema Registry"));
+    wait_until("a log line about the registry", SOON, || after.log().contains("cannot reach the Schema Registry"));
     registry.start();
     // The registry loses its data when it stops. A schema that is registered again gets the same id.
     let _again = transformer_of_another_group(&pipeline, &registry);
@@ -190,7 +192,7 @@ fn the_sink_holds_a_record_with_an_unknown_schema_and_logs_the_version() {
     assert_eq!(sink.terminate(), Some(0));
     assert!(read(&kafka.connection(), &pipeline.topic("dead-letters")).is_empty());
     let accepted = e2e::accounting::accepted(&pipeline);
-    assert!(!behind.iter().any(|id| accepted.contains_key(id)), "records behind the one that is held were delivered");
+    assert!(!behind.iter().any(|id| accepted.contains_key(id)), "records after the held one were delivered");
 }
 
 /// Writes a record to the typed topic with this value, and with partition, key and headers of `like`.

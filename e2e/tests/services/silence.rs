@@ -25,7 +25,7 @@ const ACCEPTED: &str = "customerio_sink_records_total{outcome=\"accepted\"}";
 /// Maximum time from the first failed request to the report of an outage.
 const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Additional time for a report at the start of a service: a request must first be without a response for this time.
+/// Additional time for a report if requests get no response: such a request counts as failed only after this time.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// Timeout of the test's own requests to the brokers.
@@ -132,7 +132,7 @@ fn p6_idle_services_report_a_kafka_outage_and_the_consumers_become_unready() {
     for (name, service) in &services[1..] {
         wait_until(&format!("{name} not to be ready"), Duration::from_secs(25), || service.is_unready());
     }
-    assert!(services[0].1.is_ready(), "a gateway out of rotation refuses connections");
+    assert!(services[0].1.is_ready(), "the gateway stays ready during an outage of Kafka");
     kafka.restart(0);
     for ((name, service), &from) in services.iter().zip(&from) {
         over(service, name, from, "unavailable");
@@ -162,7 +162,7 @@ fn p6_the_sink_reports_each_reason_why_platform_accepts_no_events() {
         pipeline.fault(fault);
         assert_eq!(pipeline.send(&event(&format!("{row} {reason}"))), 202);
         reported(&sink, "sink", row, begun, from, reason);
-        assert!(sink.is_ready(), "another sink would do no better");
+        assert!(sink.is_ready(), "the sink stays ready while it waits for Platform");
         pipeline.clear_faults();
         over(&sink, "sink", from, reason);
     }
@@ -205,7 +205,7 @@ fn p6_every_service_reports_that_kafka_does_not_respond() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_an_open_transaction_raises_the_lag_and_the_age_of_the_sink_and_is_logged() {
+fn p6_the_sink_reports_an_open_transaction_and_its_lag_and_record_age_rise() {
     let _alone = alone();
     let pipeline = Pipeline::with_partitions(shared_kafka(), "open-transaction", 1);
     let _simulator = pipeline.simulator();

@@ -1,7 +1,7 @@
 //! Tests the sink with every response that Platform can give: no record is lost, no valid record becomes a dead letter,
 //! and the sink recovers by itself. The faults are the rows of docs/outcomes.md.
 //!
-//! `E2E_FULL=1` sends 50,000 events meanwhile. `E2E_SEED=…` repeats the moments of the kills.
+//! `E2E_FULL=1` sends 50,000 events during the faults. `E2E_SEED=…` repeats the moments of the kills.
 
 mod held;
 
@@ -184,7 +184,7 @@ fn delivery_continues_within_4_s_after_a_platform_outage() {
         let stuck = total();
         pipeline.clear_faults();
         let over = Instant::now();
-        wait_until("the first event after it", Duration::from_secs(15), || total() > stuck);
+        wait_until("the first event after the outage", Duration::from_secs(15), || total() > stuck);
         let first = over.elapsed();
         // The records that arrived during the five seconds are delivered as well.
         wait_until("the backlog to be gone", Duration::from_secs(15), || total() >= stuck + 2_500);

@@ -140,7 +140,7 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// Starts serving the connection in `waiting` as soon as a slot is free. If this future is dropped before, the
+    /// Starts serving the connection in `waiting` as soon as a slot is free. If this future is dropped earlier, the
     /// connection stays in `waiting`.
     async fn begin(self: &Arc<Self>, waiting: &mut Option<TcpStream>, tasks: &TaskTracker) {
         let admitted = self.connections.admit().await;
@@ -196,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn at_the_stop_every_connection_in_the_queue_of_the_listener_is_served() {
-        // Fewer connections than the smallest usual queue of a listener can hold.
+        // The smallest usual queue of a listener holds more connections than this.
         const QUEUED: usize = 100;
         let server = Arc::new(prepare(Fate::Stored, &[]).server);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -216,8 +216,8 @@ impl Connections {
         Some(Admitted { state, id, connections: self.clone() })
     }
 
-    /// Requests that the connections close that have waited longest for their client. It chooses several at a time, so
-    /// that not every new connection requires a search through all connections.
+    /// Asks the connections that have waited longest for their client to close. Several are chosen at a time, so that
+    /// not every new connection requires a search through all connections.
     fn evict(&self) {
         let open = self.0.open();
         let mut waiting: Vec<(Instant, &Arc<SharedPhase>)> =
@@ -274,7 +274,7 @@ mod tests {
         open[0].state.head_received(Instant::now());
         open[0].state.body_received();
         let mut fourth = Box::pin(connections.admit());
-        assert!(fourth.as_mut().now_or_never().is_none(), "there is no place yet");
+        assert!(fourth.as_mut().now_or_never().is_none(), "no slot is free yet");
         assert!(open[0].state.evicted().now_or_never().is_none(), "its client waits for a response");
         assert!(open[1].state.evicted().now_or_never().is_some());
         assert!(open[2].state.evicted().now_or_never().is_none());
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(connections.0.metrics.evicted.get(), 0);
         only.state.answered(Instant::now());
         (0..3).for_each(|_| connections.evict());
-        assert_eq!(connections.0.metrics.evicted.get(), 0, "it is still open");
+        assert_eq!(connections.0.metrics.evicted.get(), 0, "the connection is still open");
         assert!(only.state.evicted().now_or_never().is_some());
         assert_eq!(connections.0.metrics.evicted.get(), 1);
         // The connection is already closing; the eviction only ends its wait for the client.
@@ -316,7 +316,7 @@ mod tests {
         let state = ConnectionState::new(start, Duration::from_secs(10), evictions);
         assert_eq!(state.until(), Some(at(10)), "a new connection");
         state.bytes_received(at(3));
-        assert_eq!(state.until(), Some(at(13)), "its first byte");
+        assert_eq!(state.until(), Some(at(13)), "the first byte of a request");
         state.bytes_received(at(7));
         assert_eq!(state.until(), Some(at(13)), "more bytes give no more time");
         state.head_received(at(8));
@@ -325,9 +325,9 @@ mod tests {
         state.body_received();
         assert!(!state.awaits_request() && !state.waits());
         state.flushed(at(8));
-        assert!(!state.is_idle(), "nothing was answered yet");
+        assert!(!state.is_idle(), "no response was written yet");
         state.answered(at(9));
-        assert_eq!(state.until(), Some(at(19)), "to take the answer");
+        assert_eq!(state.until(), Some(at(19)), "the client must read the response");
         assert!(!state.awaits_request() && state.waits());
         state.flushed(at(9));
         assert!(state.is_idle());

@@ -132,7 +132,7 @@ impl Hashes {
 #[derive(Default)]
 struct Kept {
     first: Bytes,
-    /// All pieces, as soon as there is a second one; empty before.
+    /// All pieces, once there is a second one; empty until then.
     all: Vec<u8>,
     share: Option<Share>,
 }

@@ -299,7 +299,10 @@ async fn wrong_routes_get_404_wrong_methods_405_and_unauthentic_large_bodies_413
         "0".repeat(64),
         body::HARD_LIMIT + 1
     );
-    assert!(gateway.raw(endless.as_bytes()).await.starts_with("HTTP/1.1 413"), "not worth receiving");
+    assert!(
+        gateway.raw(endless.as_bytes()).await.starts_with("HTTP/1.1 413"),
+        "the declared length is over the hard limit"
+    );
     assert_eq!(gateway.stored.lock().unwrap().len(), 1);
     assert_eq!(gateway.budget.used(), 0);
 }
@@ -410,7 +413,7 @@ async fn a_body_that_cannot_be_stored_gets_503_within_two_seconds() {
 async fn without_delivery_reports_bytes_stay_in_flight_and_a_full_budget_gives_503() {
     let gateway = start(Fate::Silent, &["--max-body=4KiB", "--in-flight-bytes=8KiB"]).await;
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 4000]).await.status(), 503);
-    assert!(gateway.budget.used() > 4000, "the report has not come");
+    assert!(gateway.budget.used() > 4000, "there is no delivery report yet");
     let answer = gateway.post(ROUTE, "first", vec![b' '; 4000]).await;
     assert_eq!(answer.headers()["connection"], "close", "no other request may follow unread bytes");
     assert!(answer.text().await.unwrap().contains("overloaded"));

@@ -21,7 +21,7 @@ pub(super) struct ControlArgs {
     #[arg(long, env = "PLATFORM_API_URL", value_name = "URL", default_value = "", hide_default_value = true)]
     platform_api_url: OptionalUrl,
 
-    /// How often to look for events that Platform rejected after it had accepted them: each gets a dead letter
+    /// Interval between searches for events that Platform rejected after it had accepted them; each gets a dead letter
     /// `rejected_after_acceptance`. Needs PLATFORM_API_URL, and View Datasets for the credential; `off` for never
     #[arg(
         long = "failed-batches-every",

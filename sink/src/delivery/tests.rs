@@ -188,7 +188,7 @@ async fn a_request_that_never_ends_is_a_stall() {
     let world = World::with(2, 2, &[]).await;
     world.simulator.add_fault(Fault { kind: FaultKind::Delay { millis: 600_000 }, requests: None, seconds: None });
     let sink = Running::start(&world.settings, Duration::from_secs(1), 2);
-    // This is shorter than the request's timeout of 30 s.
+    // The consumer must end before the request's timeout of 30 s.
     let deadline = Instant::now() + Duration::from_secs(25);
     while !sink.thread.is_finished() {
         assert!(Instant::now() < deadline, "waited for the consumer to end");
@@ -265,14 +265,14 @@ async fn no_request_is_started_while_an_operator_holds_the_sink() {
     operator.set(true);
     let now = Instant::now();
     let next = delivery.start(now);
-    assert!(delivery.in_progress.is_empty() && next <= now + LOOK_AGAIN, "it looks again soon");
+    assert!(delivery.in_progress.is_empty() && next <= now + LOOK_AGAIN, "the hold is checked again within LOOK_AGAIN");
     operator.set(false);
     delivery.start(now + Duration::from_secs(1));
     assert_eq!(delivery.in_progress.len(), 1);
 }
 
 #[tokio::test]
-async fn the_smallest_buffer_has_room_for_four_requests_at_a_time() {
+async fn the_smallest_valid_sink_buffer_bytes_allows_four_requests_in_flight() {
     let sizes = ["--buffer-bytes=68KiB", "--batch-max-bytes=17KiB"];
     let arguments = [&sizes[..], &["--max-records-per-second=0", "--max-requests-per-second=0"]].concat();
     let settings = settings("127.0.0.1:1", "http://127.0.0.1:1/collection/inlet", &arguments);
@@ -288,7 +288,7 @@ async fn the_smallest_buffer_has_room_for_four_requests_at_a_time() {
         let record = PackedRecord::pack(position, None, &value, headers.iter().copied());
         assert!(delivery.take_in(Feed::Record(claim, record)));
     }
-    // No request is answered meanwhile.
+    // No request gets a response in this test.
     let now = Instant::now();
     for _ in 0..10 {
         delivery.start(now);

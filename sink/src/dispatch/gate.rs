@@ -23,15 +23,13 @@ pub(crate) struct Limits {
     pub(crate) dead_letters: DeadLetterLimit,
 }
 
-/// The longest first pause of the instance and the longest pause of all, unless Platform requests a longer one. A pause
-/// may begin just before the end of an outage, so the second value is also the longest time until the sink notices that
-/// end. After a pause, the sink sends only one request. One request per second on average is hardly a load for
-/// Platform, which otherwise gets up to a thousand per second, so a longer pause would have no benefit. Jitter spreads
-/// the requests of the instances in a group.
+/// The maximum of the first pause, and of every pause, unless Platform requests a longer one. A pause may begin just
+/// before an outage ends, so the second value is also the maximum time until the sink notices the end. A longer pause
+/// would not relieve Platform: after a pause, the sink sends only one request. Jitter spreads the requests of the
+/// instances in a group.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
-/// Number of failures, without a success between them, after which Platform counts as the cause and not one of the
-/// batches.
+/// Number of failures in a row after which Platform, and not one of the batches, counts as the cause.
 const OUTAGE: u32 = 3;
 
 /// The reason why nothing, or only a part, is delivered.
@@ -106,7 +104,8 @@ pub(super) struct Gate {
     hold_probe: Duration,
     in_flight: usize,
     next_number: u64,
-    /// Responses to requests with a lower number do not change the pace any more.
+    /// Number of the first request after the last congestion, pause or hold. Responses to earlier requests neither
+    /// lower the limit on requests in flight again nor end a hold.
     round: u64,
     concurrency: Concurrency,
     requests: Rate,
@@ -238,7 +237,7 @@ impl Gate {
         self.failures_in_row += 1;
     }
 
-    /// Notes that a request got no response in time, so that fewer requests may be in flight.
+    /// Notes that a request got no response, so that fewer requests may be in flight.
     pub(super) fn congested(&mut self, reply: Reply) {
         if reply.number >= self.round {
             self.concurrency.congested();

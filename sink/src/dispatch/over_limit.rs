@@ -26,8 +26,8 @@ impl<T> Group<T> {
         self.items.iter().all(|(_, reason)| !matches!(reason, DeadLetterReason::Unsendable(..)))
     }
 
-    /// Returns the records as a batch to be sent again. They were refused after others had been accepted, so another
-    /// rejection is confirmed at once.
+    /// Returns the records as a batch to be sent again. These records were refused after others had been accepted, so
+    /// another rejection is confirmed at once.
     fn again(self) -> Batch<T> {
         let items = self.items.into_iter().map(|(item, _)| item).collect();
         Batch { items, past: Past { others_accepted: true, over_limit: true, ..Past::default() } }

@@ -12,10 +12,10 @@ use crate::work::{DeadLetterReason, Sourced};
 /// Maximum time by which a batch is deferred.
 const LONGEST_WAIT: Duration = Duration::from_secs(50);
 
-/// Maximum time by which a batch is deferred if Platform is overloaded, so that the batch is not the cause.
+/// Maximum time by which a batch is deferred if Platform is overloaded, which is not the fault of the batch.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(3);
 
-/// Number of failures with 500 while sent alone, before which a record does not become a dead letter.
+/// Minimum number of failures with 500 while sent alone, before a record becomes a dead letter.
 const DEAD_LETTER_FAILURES: u32 = 5;
 
 impl<T: Sourced> Dispatch<T> {
@@ -31,7 +31,7 @@ impl<T: Sourced> Dispatch<T> {
                 (decided.inlet_id, decided.batch_id) = (inlet_id, batch_id);
                 self.records(batch, records, reply, &mut decided);
             }
-            // The response does not come from an endpoint for batches.
+            // A batch of several records gets this verdict only for a status that the batch endpoint never returns.
             Verdict::RetryAll { after, reason: RetryReason::Undeterminable } if batch.items.len() > 1 => {
                 self.again(batch, RetryReason::Unavailable, after, reply);
             }
@@ -43,8 +43,8 @@ impl<T: Sourced> Dispatch<T> {
         decided
     }
 
-    /// Returns the records that must become dead letters now: those that failed alone often enough and for long enough
-    /// while others succeeded, and those that were over the dead-letter limit and no longer are.
+    /// Returns the records that must become dead letters now: those that failed with 500 often enough and for long
+    /// enough while sent alone, and those that are no longer over the dead-letter limit.
     pub(crate) fn due_dead_letters(&mut self, now: Instant) -> Vec<(T, DeadLetterReason)> {
         let dead_letter_after = self.limits.dead_letter_after;
         let is_confirmed = |batch: &Batch<T>| {
@@ -195,8 +195,8 @@ impl<T: Sourced> Dispatch<T> {
     }
 
     /// Handles a response that indicates a wrong credential or address. If other records are accepted between two such
-    /// responses, neither is wrong: a system between the sink and Platform rejects one record, and only that record
-    /// waits.
+    /// responses to a batch, credential and address are right: a system between the sink and Platform rejects one
+    /// record of the batch, and only that record waits.
     fn held_by(&mut self, mut batch: Batch<T>, reason: HoldReason, reply: Reply) {
         let others_succeed = batch.past.deferrals > 0 && self.successes > batch.past.successes;
         batch.past.successes = self.successes;

@@ -83,8 +83,8 @@ impl<T> Queue<T> {
         self.ready.is_empty()
     }
 
-    /// Whether a ready batch can show that Platform does not refuse every record. If only one batch is unconfirmed, it
-    /// may be the only bad one.
+    /// Whether a ready batch can show that Platform does not refuse every record. If only one batch is unconfirmed,
+    /// that batch may be the only bad one.
     pub(super) fn has_news(&self) -> bool {
         self.unconfirmed.len() == 1 && !self.ready.is_empty()
     }
@@ -128,7 +128,7 @@ impl<T> Queue<T> {
         deferred.chain(self.unconfirmed.front().map(|unconfirmed| unconfirmed.ask_at)).min()
     }
 
-    /// Defers only this batch, for longer each time and at most for `longest`.
+    /// Defers only this batch. Each deferral is longer than the one before, up to `longest`.
     pub(super) fn defer(&mut self, mut batch: Batch<T>, longest: Duration, now: Instant, jitter: f64) {
         let wait = Duration::from_millis(200).saturating_mul(1 << batch.past.deferrals.min(8)).min(longest);
         batch.past.deferrals += 1;

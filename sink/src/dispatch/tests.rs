@@ -32,7 +32,7 @@ impl Sourced for u32 {
 const OTHER: u32 = 1_000_000;
 
 #[test]
-fn nothing_is_sent_before_the_configured_time() {
+fn no_request_is_sent_before_platform_not_before() {
     let mut harness = Harness::new(LIMITS);
     let begin = harness.now + Duration::from_secs(900);
     harness.dispatch.begin_at(begin);
@@ -248,7 +248,11 @@ fn delivery_resumes_within_two_seconds_after_a_long_outage() {
             let (sending, _) = harness.wait();
             harness.accept_all_but(sending, &[]);
         }
-        assert!(harness.now - over <= SECONDS, "{reason:?}: the last one came {:?} after it", harness.now - over);
+        assert!(
+            harness.now - over <= SECONDS,
+            "{reason:?}: the last record was accepted {:?} after the outage",
+            harness.now - over
+        );
     }
 }
 
@@ -388,14 +392,14 @@ fn an_outage_with_500_neither_dead_letters_a_record_nor_splits_a_batch() {
 }
 
 #[test]
-fn an_unacceptable_request_is_bisected_to_the_record_that_causes_it() {
+fn a_batch_that_platform_refuses_as_a_whole_is_bisected_down_to_the_bad_record() {
     let mut harness = Harness::new(LIMITS);
     harness.dispatch.offer((0..100).collect());
     let mut requests = 0;
     while harness.accepted.len() + harness.dead_letters.len() < 100 {
         let (sending, _) = harness.wait();
         requests += 1;
-        assert!(requests < 1000, "it does not end");
+        assert!(requests < 1000, "bisecting does not end");
         match sending.items() {
             [_] | [..] if !sending.items().contains(&42) => harness.accept_all_but(sending, &[]),
             [_] => harness.accept_all_but(sending, &[42]),

@@ -230,7 +230,7 @@ proptest! {
 }
 
 #[test]
-fn without_a_receipts_topic_one_record_a_day_shows_that_a_sink_has_delivered() {
+fn without_a_receipts_topic_the_sink_writes_one_delivered_from_record_a_day() {
     let broker = Broker::default();
     let topics = |receipts: Option<&str>| JournalTopics {
         input: "typed".parse().unwrap(),

@@ -1,4 +1,4 @@
-//! Tests passes with the simulator and with topics in memory.
+//! Tests the passes of a [`Watcher`] with the simulator and with topics in memory.
 
 use std::sync::{Arc, Mutex};
 

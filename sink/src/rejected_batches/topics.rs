@@ -19,11 +19,11 @@ use crate::config::Settings;
 const NEXT_RECORD: Duration = Duration::from_secs(30);
 /// Maximum time for which a transaction of the transformer may stay open.
 const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
-/// Time before the creation of a batch from which receipts are searched. Platform creates the batch of an event within
+/// The search for receipts begins this long before the batch was created. Platform creates the batch of an event within
 /// minutes after it has accepted the event.
 const RECEIPT_BEFORE_MS: i64 = 6 * 60 * 60 * 1000;
-/// Time before the creation of a batch from which typed records are searched if there are no receipts. It is longer
-/// because a typed record may have waited.
+/// Without receipts, the search for typed records begins this long before the batch was created. This is longer than
+/// for receipts, because a typed record may have waited before it was sent.
 const TYPED_BEFORE_MS: i64 = 24 * 60 * 60 * 1000;
 /// Tolerance for clocks that differ.
 const AFTER_MS: i64 = 10 * 60 * 1000;

@@ -65,7 +65,7 @@ impl Window {
         }
     }
 
-    /// Declares that earlier entries than the first one are missing.
+    /// Declares that entries before the first one are missing.
     pub(super) fn begin_late(&mut self) {
         self.begins_late = true;
     }
@@ -96,8 +96,8 @@ impl Window {
         self.evict();
     }
 
-    /// Allocates memory for one more entry. By default, both collections would double their capacity, the index even if
-    /// only removed entries use it up, and a full window would permanently be a third larger.
+    /// Allocates memory for one more entry. By default, both collections would double their capacity (the index even if
+    /// only removed entries use it up), and a full window would permanently be a third larger.
     fn make_room(&mut self) {
         let held = self.entries.len();
         if held == self.entries.capacity() {

@@ -132,13 +132,13 @@ mod tests {
         let (mut sessions, id) = (Sessions::default(), SessionId::random());
         sessions.begin(&id, "jo", 0);
         assert_eq!(sessions.name(&id, IDLE - 1).as_deref(), Some("jo"));
-        assert_eq!(sessions.name(&id, 2 * IDLE - 2).as_deref(), Some("jo"), "each request prolongs it");
+        assert_eq!(sessions.name(&id, 2 * IDLE - 2).as_deref(), Some("jo"), "each request restarts the idle time");
         assert_eq!(sessions.name(&id, 3 * IDLE - 2), None);
         sessions.begin(&id, "jo", 0);
         for hour in 0..24 {
             assert!(sessions.name(&id, hour * 3_600_000).is_some(), "{hour}");
         }
-        assert_eq!(sessions.name(&id, LONGEST), None, "also one that is used all the time");
+        assert_eq!(sessions.name(&id, LONGEST), None, "a session in constant use ends as well");
         sessions.begin(&id, "jo", 0);
         sessions.end(&id);
         assert_eq!(sessions.name(&id, 1), None);

@@ -49,7 +49,7 @@ pub struct Seen {
     pub file: PlanFile,
     /// Name of the sandbox, if Platform is configured.
     pub sandbox: Option<String>,
-    /// Time until which Platform loses events.
+    /// Time until which Platform loses events, because the flow is new.
     pub not_before: Option<Timestamp>,
     /// State of the webhook of each source.
     pub webhooks: Vec<SeenWebhook>,
@@ -77,7 +77,7 @@ pub struct SeenWebhook {
 pub struct Changed {
     /// Objects that were created or changed, each with a sign for the change.
     pub changed: Vec<String>,
-    /// Pending steps: who can do something about it, and what the set-up waits for.
+    /// Pending steps: who can take the step, and what the set-up waits for.
     pub waiting: Vec<(String, String)>,
     /// Objects whose change failed, each with the error.
     pub failures: Vec<String>,
@@ -100,8 +100,8 @@ pub trait ConnectSource: std::fmt::Debug + Send + Sync + 'static {
     /// Reads the current state from Kafka, Platform and Customer.io, and makes the plan.
     fn plan(&self) -> Answering<'_, Result<Seen, String>>;
 
-    /// Makes the plan again, and executes it only if it equals `seen`. `confirmed_sandbox` is the name of the production sandbox that the
-    /// user typed.
+    /// Makes the plan again, and executes it only if it equals `seen`. `confirmed_sandbox` is the name of the
+    /// production sandbox, as the user typed it.
     fn apply<'a>(
         &'a self,
         seen: &'a PlanFile,

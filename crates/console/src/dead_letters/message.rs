@@ -4,8 +4,8 @@ use contract::dead_letter::{DeadLetter, Stage};
 
 use crate::mask::{self, MASK};
 
-/// Returns the message, in which everything that may be a value of an event is masked. Messages of the transformer and the gateway contain names of fields
-/// but not their values. Messages of Platform, which the sink keeps, quote values.
+/// Returns the message with everything masked that may be a value of an event. Messages of the transformer and the
+/// gateway contain names of fields but not their values. Messages of Platform, which the sink keeps, quote values.
 pub(super) fn masked(dead_letter: &DeadLetter) -> String {
     match dead_letter.stage {
         Stage::Gateway | Stage::Transformer => mask::reason(&dead_letter.message),

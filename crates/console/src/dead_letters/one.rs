@@ -42,7 +42,7 @@ struct Which {
 /// State of a dead letter.
 enum StateView {
     Unresolved,
-    /// The dead letter is resolved. The value is `None` if its resolution was not found in reasonable time.
+    /// The dead letter is resolved. The value is `None` if its resolution was not found within the time limit.
     Resolved(Option<ResolutionView>),
 }
 
@@ -129,7 +129,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().take(LONGEST).collect()
 }
 
-/// Returns a header text without control characters, shortened to 200 characters. Any program can have written the
+/// Returns a header text without control characters, shortened to 200 characters. Any program may have written the
 /// header.
 fn short(text: &str) -> String {
     const LONGEST: usize = 200;

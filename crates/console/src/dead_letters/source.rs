@@ -88,8 +88,9 @@ pub struct Refusal {
     pub examples: Vec<Position>,
 }
 
-/// Maximum number of reasons that are kept, followed by the maximum number of examples for each.
+/// Maximum number of reasons that are kept.
 const MOST_REASONS: usize = 50;
+/// Maximum number of examples that are kept for each reason.
 const MOST_EXAMPLES: usize = 5;
 
 impl Refusals {
@@ -160,15 +161,15 @@ pub trait DeadLetterSource: fmt::Debug + Send + Sync + 'static {
     /// Returns the error message for the page.
     fn show(&self, position: Position) -> Answering<'_, Result<Option<Found>, String>>;
 
-    /// Reads the resolution of a dead letter; `None` if it is unresolved, or if the resolution was not found in
-    /// reasonable time.
+    /// Reads the resolution of a dead letter; `None` if it is unresolved, or if the resolution was not found within the
+    /// time limit.
     ///
     /// # Errors
     /// Returns the error message for the page.
     fn resolution(&self, position: Position) -> Answering<'_, Result<Option<Resolution>, String>>;
 
-    /// Plans an operation, and executes it if the order has `resolving`. Reports the progress to the job, and ends soon
-    /// after the job is stopped.
+    /// Plans an operation, and executes it if the order has `resolving`. Reports the progress to the job, and ends
+    /// early if the job is stopped.
     ///
     /// # Errors
     /// [`EndedEarly`] with the error and the number of dead letters resolved so far.

@@ -72,8 +72,8 @@ impl DeadLetters {
         self.reading.borrow().clone()
     }
 
-    /// Reads new records unless the last read is recent, and waits a short time for the end of the read. Only pages
-    /// call this function, so nothing is read while no page is open.
+    /// Reads new records unless the last read is recent, and waits at most [`PATIENCE`] for the end of the read. Only
+    /// pages call this function, so nothing is read while no page is open.
     pub(super) async fn refresh(&self, now: i64) -> Reading {
         let mut begins = false;
         self.reading.send_if_modified(|reading| {

@@ -236,7 +236,10 @@ async fn a_stopped_dry_run_has_no_plan_to_confirm() {
     console.post(Role::Operator, "/dead-letters/plan", &fields).await;
     let early = confirm(&console, "1", "10").await;
     assert_eq!(early.status, StatusCode::CONFLICT, "{early:?}");
-    assert!(console.get(Role::Viewer, "/dead-letters/work/1").await.text.contains("job-stop"), "a dry run only reads");
+    assert!(
+        console.get(Role::Viewer, "/dead-letters/work/1").await.text.contains("job-stop"),
+        "a viewer may stop a dry run, because it only reads"
+    );
     console.post(Role::Viewer, "/jobs/stop", &[("id", "1"), ("back", "/")]).await;
     ended(&console).await;
     let page = console.get(Role::Operator, "/dead-letters/work/1").await.text;

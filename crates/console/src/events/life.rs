@@ -16,7 +16,7 @@ const BEGINNING: usize = 16 * 1024;
 /// Maximum number of ignored webhook values that are kept.
 const MOST_IGNORED: usize = 500;
 
-/// All data about one event. It contains personal data and is kept for a few minutes.
+/// All data about one event. It contains personal data and is kept for ten minutes.
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) timeline: Timeline,

@@ -1,4 +1,4 @@
-//! Searches for one event as a job, and keeps the result for a few minutes.
+//! Searches for one event as a job, and keeps the result for ten minutes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,8 +20,8 @@ const KEPT: i64 = 10 * 60 * 1000;
 const WATCHED: i64 = 2 * 60 * 1000;
 /// Minimum time between two automatic searches, in milliseconds.
 const PAUSE: i64 = 4 * 1000;
-/// Margin before the first search, in milliseconds. If the first search did not find the event, the next search reads
-/// from this time before the first one.
+/// Margin in milliseconds: if the first search did not find the event, later searches read the records from this long
+/// before the first search.
 const JUST_NOW: i64 = 60 * 1000;
 
 /// The event or record that a page shows.
@@ -178,8 +178,8 @@ impl Looks {
     }
 }
 
-/// Searches for the event or record of a page. `since` limits the records to read. The search ends soon after the job
-/// is stopped.
+/// Searches for the event or record of a page. `since` limits the records to read. The search ends early if the job is
+/// stopped.
 ///
 /// # Errors
 /// Returns the error message for the page.

@@ -154,7 +154,7 @@ fn poll(key: &Key, seen: &str) -> String {
     format!("/events/look?{}", query.finish())
 }
 
-/// Starts a search. With an earlier result, it reads only records in which something may have changed.
+/// Starts a search. With an earlier result, it reads only the records from [`Look::next_since`] on.
 fn begin(console: &Console, user: &User, key: &Key, earlier: Option<&Look>) -> Result<(), Box<Running>> {
     let now = console.now();
     let job = console.jobs().begin(JobKind::Find, &user.name, now)?;

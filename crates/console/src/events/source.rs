@@ -41,7 +41,7 @@ pub trait Listener: Send + Sync + 'static {
 
 /// Searches for events, reads records and follows the topics.
 pub trait EventSource: std::fmt::Debug + Send + Sync + 'static {
-    /// Searches for events, reports the progress to the job, and ends soon after the job is stopped.
+    /// Searches for events, reports the progress to the job, and ends early if the job is stopped.
     ///
     /// # Errors
     /// Returns the error message for the page.

@@ -1,5 +1,5 @@
-//! The live tail. One reader serves all open pages. It runs while a stream is open, and for a short time after a page
-//! was requested.
+//! The live tail. One reader serves all open pages. It runs while a stream is open, and for a minute after a page was
+//! requested.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -220,7 +220,7 @@ async fn an_event_page_has_a_life_line_and_three_columns_with_linked_rows() {
     }
     assert!(!answer.text.contains("are not those") && !answer.text.contains("Show the values"), "{}", answer.text);
     assert_masked(&answer);
-    assert!(!answer.text.contains("hx-get"), "an event that has ended is not asked for again");
+    assert!(!answer.text.contains("hx-get"), "the page of an event that has ended does not poll");
     // Every link to a row and every related row must exist on the page.
     let ids: Vec<&str> = answer.text.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let parts = |split: &str| -> Vec<String> {
@@ -244,7 +244,7 @@ async fn values_need_a_reveal_by_an_investigator_with_a_reason_that_is_logged_ma
     let console = Fake::new().console();
     let fields = [("id", "01X"), ("reason", "ticket 7 of jo@example.com")];
     let early = console.post(Role::Investigator, "/events/reveal", &fields).await;
-    assert_eq!(early.status, StatusCode::CONFLICT, "nothing was looked for yet");
+    assert_eq!(early.status, StatusCode::CONFLICT, "no search has run yet");
     assert!(page(&console, Role::Investigator, EVENT).await.text.contains("Show the values"));
     assert_masked(&console.get(Role::Investigator, EVENT).await);
     let refused = console.post(Role::Viewer, "/events/reveal", &fields).await;
@@ -295,7 +295,7 @@ async fn hostile_content_in_every_field_is_escaped() {
     let masked = page(&console, Role::Investigator, EVENT).await;
     assert_masked(&masked);
     let revealed = console.post(Role::Investigator, "/events/reveal", &[("id", "01X"), ("reason", "t")]).await;
-    assert!(revealed.text.contains("alert(1)") && !revealed.text.contains("<script>alert"), "it is escaped");
+    assert!(revealed.text.contains("alert(1)") && !revealed.text.contains("<script>alert"), "the script is escaped");
     assert!(revealed.text.contains("bytes in all") && revealed.text.len() < 400_000, "{}", revealed.text.len());
 }
 
@@ -317,7 +317,7 @@ async fn a_missing_event_gets_404_unreachable_kafka_502_and_an_invalid_address_4
         "{}",
         away.text
     );
-    assert!(!away.text.contains("hx-get"), "it does not ask a broken Kafka again and again");
+    assert!(!away.text.contains("hx-get"), "the page of a failed search does not poll");
     fake.set(|topics| topics.found = Ok(vec![accepted()]));
     let again = console.post(Role::Viewer, "/events/look", &[("id", "01Y")]).await;
     assert_eq!(again.header("location"), "/events/event?id=01Y");
@@ -396,7 +396,7 @@ async fn the_page_of_an_unfinished_event_polls_and_refreshes_only_after_a_change
     let waiting = page(&console, Role::Viewer, EVENT).await.text;
     assert!(waiting.contains("hx-get=\"/events/look?id=01X&#38;seen=WaitingForSink-3\""), "{waiting}");
     let news = console.get(Role::Viewer, "/events/look?id=01X&seen=WaitingForSink-3").await;
-    assert_eq!((news.status, fake.searches().len()), (StatusCode::NO_CONTENT, 1), "not every second");
+    assert_eq!((news.status, fake.searches().len()), (StatusCode::NO_CONTENT, 1), "the next search is not due yet");
     let other = console.get(Role::Viewer, "/events/look?id=01X&seen=nothing").await;
     assert_eq!(other.header("hx-refresh"), "true");
 }

@@ -96,7 +96,7 @@ fn the_worst_finding_is_the_headline_with_a_first_step() {
 }
 
 #[test]
-fn an_unreachable_kafka_or_service_is_shown_without_invented_numbers() {
+fn an_unreachable_kafka_or_service_is_shown_as_no_answer_without_a_number() {
     let mut answers = healthy();
     answers.topics = Asked::Failed("no broker answers".to_owned());
     answers.now.answers[0] =

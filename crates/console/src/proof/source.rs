@@ -45,7 +45,7 @@ pub struct Finished {
 
 /// Audits a time range.
 pub trait AuditSource: std::fmt::Debug + Send + Sync + 'static {
-    /// Audits a range, reports the progress to the job, and ends soon after the job is stopped.
+    /// Audits a range, reports the progress to the job, and ends early if the job is stopped.
     ///
     /// # Errors
     /// Returns the error message for the page.

@@ -159,7 +159,7 @@ async fn an_invalid_or_empty_range_starts_no_audit() {
 }
 
 #[test]
-fn only_unexplained_records_are_breaches() {
+fn unexplained_records_are_breaches_unlike_records_with_an_outcome() {
     let report = Report { raw: RawColumns { records: 1, typed: 1, ..RawColumns::default() }, ..Report::default() };
     let table = Table::of(&Audit { report, findings: Vec::new(), missing_readers: Vec::new(), ..audit() }, &topics());
     assert!(table.sections.iter().flat_map(|section| &section.rows).all(|row| !row.is_breach));

@@ -7,7 +7,7 @@ use super::*;
 fn unconfirmed(error: CreateError) -> Box<customerio_api::UnconfirmedCreate> {
     match error {
         CreateError::Unconfirmed(unconfirmed) => unconfirmed,
-        CreateError::NotCreated(error) => panic!("the outcome was taken for known: {error}"),
+        CreateError::NotCreated(error) => panic!("the outcome counts as known: {error}"),
     }
 }
 

@@ -57,7 +57,7 @@ async fn no_error_shows_the_credential() {
             redacted += usize::from(text.contains("[redacted]"));
         }
     }
-    assert!(redacted > 20, "the server's words were read only {redacted} times");
+    assert!(redacted > 20, "only {redacted} errors repeat the server's text");
     let error = client.webhooks().await.unwrap_err();
     assert!(!shown(&error).contains("topsecret"), "{error}");
 }

@@ -169,9 +169,9 @@ mod tests {
         }
     }
 
-    /// Finds out from librdkafka itself which property a name sets, instead of from [`ALIASES`].
+    /// Asks librdkafka itself which property a name sets, instead of trusting [`ALIASES`].
     #[test]
-    fn every_alias_that_librdkafka_has_for_a_reserved_property_is_known() {
+    fn every_librdkafka_alias_of_a_reserved_property_is_reserved_too() {
         let set = |name: &str, value: &str| {
             let mut config = ClientConfig::new();
             config.set(name, value);

@@ -51,7 +51,7 @@ impl Fingerprints {
         }
     }
 
-    /// Adds to each position that will be committed the newest fingerprint before it.
+    /// Returns the positions to be committed, each with the newest stored fingerprint before it.
     pub(super) fn with(&mut self, positions: Vec<Position>) -> Vec<Due> {
         let with = |position| {
             let Position { partition, offset } = position;
@@ -100,7 +100,7 @@ mod tests {
         }
         assert!(
             fingerprints.with(vec![Position::new(0, 14)])[0].fingerprint.is_some(),
-            "the oldest one before the frontier stays"
+            "the oldest fingerprint before the frontier is kept"
         );
     }
 }

@@ -46,7 +46,8 @@ pub(super) fn has_no_offsets(consumer: &GroupConsumer, topics: &Topics, input: &
 
 impl Output {
     /// Returns the location of output, as a text for messages; `None` if there is no output. Blocks. For
-    /// [`Output::Records`], this reads the whole topic, which happens at most once for a group.
+    /// [`Output::Records`], this reads the whole topic. It is called only while the group has no committed offset, once
+    /// for each assignment.
     pub(super) fn find(
         &self,
         connection: &Connection,

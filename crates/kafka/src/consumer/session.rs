@@ -63,9 +63,9 @@ pub(super) struct Channels<'s> {
 enum Intake {
     /// The budget has room.
     Open,
-    /// The budget is used up since then. Nothing is polled, not even rebalances.
+    /// The budget has been used up since this time. Nothing is polled, not even rebalances.
     Full(Instant),
-    /// The budget is used up since then, and all partitions are paused, so that polling returns no record.
+    /// The budget has been used up since this time, and all partitions are paused, so polling returns no record.
     Paused(Instant),
 }
 
@@ -179,7 +179,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
             self.committed_at = Instant::now();
             self.follow_positions();
             if !self.committer.is_busy() {
-                // A commit of a lost member would be accepted if the group were empty by then, and could set it back.
+                // If the group were empty by then, the brokers would accept a commit of a lost member, which could set
+                // the group's offsets back.
                 if !self.member.is_lost() {
                     self.order_due()?;
                 }
@@ -297,8 +298,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
         Ok(())
     }
 
-    /// Reads nothing while the budget is used up. If that lasts, all partitions are paused until a quarter of it is free,
-    /// so that polling can continue: a rebalance waits for it.
+    /// Reads nothing while the budget is used up. If that lasts, all partitions are paused until a quarter of the
+    /// budget is free: during the pause, polling continues, so that rebalances are handled.
     fn keep_budget(&mut self) -> Result<(), End> {
         let outstanding = self.channels.ledgers.outstanding_bytes();
         let budget = self.settings.budget_bytes;
@@ -329,7 +330,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
             self.member.add_before_the_end(partitions, "answering a rebalance before giving up");
         })?;
         let positions: Vec<Position> = starts.iter().map(|start| start.position).collect();
-        // Otherwise the new partitions would be read at once although the budget is used up.
+        // During a pause, new partitions are paused as well: their records would exceed the budget.
         let fetching = match self.intake {
             Intake::Open | Intake::Full(_) => Fetching::Running,
             Intake::Paused(_) => Fetching::Paused,

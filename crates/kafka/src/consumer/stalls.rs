@@ -301,7 +301,8 @@ mod tests {
             prop_assert!(kept.all(|offset| runs.contains(offset) == model.contains(&offset)));
         }
 
-        /// In every history, a stalled record was started, and neither deferred nor settled, for the whole limit.
+        /// Every record that is reported as stalled was started at least the limit ago, and was neither deferred nor
+        /// settled since.
         #[test]
         fn only_a_started_and_uncompleted_record_is_a_stall(
             steps in prop::collection::vec((0..5u8, 0..6usize, 1..200u64), 1..200),

@@ -1,5 +1,6 @@
 //! Finds the starting offsets of newly assigned partitions.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +34,19 @@ impl FindStarts for GroupStarts<'_> {
     fn find(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError> {
         let Self { settings, consumer, replaced } = self;
         let topics = Topics::new(&settings.connection)?;
-        let output = |_| match &settings.output {
-            Some(output) if has_no_offsets(consumer, &topics, &settings.input)? => {
-                output.find(&settings.connection, &topics, &settings.input)
+        // The answer is the same for all partitions, and finding it may mean reading a whole topic.
+        let found = OnceCell::new();
+        let output = |_| {
+            if let Some(found) = found.get() {
+                return Ok(Option::clone(found));
             }
-            _ => Ok(None),
+            let output = match &settings.output {
+                Some(output) if has_no_offsets(consumer, &topics, &settings.input)? => {
+                    output.find(&settings.connection, &topics, &settings.input)?
+                }
+                _ => None,
+            };
+            Ok(found.get_or_init(|| output).clone())
         };
         let rule = StartRule {
             group: &settings.group,

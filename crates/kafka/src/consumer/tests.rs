@@ -144,7 +144,7 @@ impl Running {
         }
     }
 
-    /// Receives messages until none has arrived for a while.
+    /// Receives messages until none has arrived for 1.5 s.
     fn until_quiet(&mut self) {
         let (mut before, mut since) = (self.claims.len(), Instant::now());
         self.until("quiet", |running| {
@@ -207,8 +207,8 @@ async fn a_rebalance_neither_exceeds_the_byte_budget_nor_leaves_a_partition_paus
     one.claims.retain(|claim| claim.partition == kept);
     one.until_quiet();
     assert!((20..=22).contains(&one.claims.len()), "{} records", one.claims.len());
-    // Between three quarters of the budget and all of it, no resume is due. Now the partition is
-    // assigned to this member again, with nothing to read.
+    // Two settled records free less than a quarter of the budget, so the partitions stay paused. Then the other member
+    // stops, and its partition, which has no unread records, is assigned to this member again.
     let settled = one.claims.drain(..2).collect();
     one.settler.settle(settled);
     one.until_quiet();
@@ -275,8 +275,10 @@ async fn a_rebuilt_consumer_ignores_claims_of_the_previous_client() {
     // The work on the records of the previous client ends only now.
     running.settler.release(vec![old[0]]);
     running.settler.settle(old[1..4].to_vec());
-    running.until("them to be counted", |running| running.metric("customerio_kafka_stale_completions_total") == 4.0);
-    assert_eq!(kafka.committed(Partition(0)), Some(0), "nothing of the new ones is settled yet");
+    running.until("the stale completions to be counted", |running| {
+        running.metric("customerio_kafka_stale_completions_total") == 4.0
+    });
+    assert_eq!(kafka.committed(Partition(0)), Some(0), "no record of the new client is settled yet");
     running.settle_all();
     running.until("all to be committed", |_| kafka.committed(Partition(0)) == Some(5));
     running.stop().unwrap();
@@ -306,7 +308,7 @@ async fn a_partition_in_which_every_record_waits_is_not_stalled() {
     kafka.produce(Partition(1), 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.stall_after = Duration::from_millis(500));
     running.until("the records", |running| running.claims.len() == 6);
-    // No record of partition 0 is started; in partition 1 an attempt failed, and its records wait for the next one.
+    // No record of partition 0 is started. In partition 1 an attempt failed, and its records wait for the next attempt.
     let (waiting, deferred): (Vec<Claim>, Vec<Claim>) =
         running.claims.drain(..).partition(|claim| claim.partition == Partition(0));
     running.settler.started(deferred.clone());
@@ -338,7 +340,7 @@ async fn a_failed_commit_is_counted_and_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_are_not_completed_in_time_during_a_stop_are_not_committed() {
+async fn a_stop_does_not_commit_past_a_record_that_is_unsettled_at_the_drain_timeout() {
     let kafka = Kafka::start(1);
     kafka.produce(Partition(0), 3, 10).await;
     let mut running = Running::start(&kafka, |settings| settings.drain_timeout = Duration::from_millis(700));

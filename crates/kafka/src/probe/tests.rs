@@ -62,7 +62,7 @@ fn the_probe_shows_lag_and_age_of_unprocessed_records_without_a_reader() {
     assert_eq!((lag(1), value(&registry, oldest)), (Some(0.0), Some(0.0)));
     metrics.forget(Partition(1));
     probe.ask().unwrap();
-    assert_eq!((lag(0), lag(1)), (Some(0.0), None), "it is another member's");
+    assert_eq!((lag(0), lag(1)), (Some(0.0), None), "another member reports the lag");
 }
 
 #[test]

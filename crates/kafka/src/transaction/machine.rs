@@ -3,12 +3,12 @@
 //!
 //! The machine keeps these rules:
 //! - Offsets are sent only for partitions that are owned now and whose progress has changed since the last commit.
-//! - After an abort, every record that was polled since the last commit is read again. Each partition continues where it
-//!   was at that commit; this is after the committed offset if records were deferred.
+//! - After an abort, every record that was polled since the last commit is read again. Each partition continues where
+//!   it was at that commit, which is after the committed offset if records were deferred.
 //! - Before partitions are released, the open transaction is committed, or aborted if the revoke's deadline passes. If
 //!   neither call is resolved in time, the clients are rebuilt.
-//! - After an abort, and before a commit for which a revoke, an assignment or a stop waits, the group's committed offsets must equal the ones known here.
-//!   If another member has committed, this one was evicted in the meantime, and its positions are invalid.
+//! - The group's committed offsets must equal the known ones after an abort, and before a commit for which a revoke, an
+//!   assignment or a stop waits. If they differ, another member has committed, and this member's positions are invalid.
 //! - The machine never guesses the outcome of a commit: if it is unknown, the clients are rebuilt, and the brokers
 //!   decide.
 //!
@@ -282,8 +282,8 @@ impl Machine {
 
     fn send_offsets(&mut self, now: Instant, client: &mut impl Client) {
         let due = || self.cursors.iter().filter(|(_, cursor)| cursor.open.consumed != cursor.committed.consumed);
-        // Another member may have owned a partition that is being revoked. The offset that it has committed is then the
-        // valid one.
+        // While a revoke, an assignment or a stop waits, another member may already have owned a partition. The offset
+        // that the other member has committed is then the valid one.
         let outcome = if self.revoke_deadline.is_some() {
             let marks = due().map(|(&partition, cursor)| Mark::new(partition, &cursor.committed.consumed));
             client.confirm(&marks.collect::<Vec<_>>())

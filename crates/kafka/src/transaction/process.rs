@@ -21,8 +21,8 @@ pub(super) struct Processed {
 }
 
 /// Turns an accepted record into output. If a topic refused output of this record because of its size before, the
-/// output is written in batches without other records, and this waits for the delivery: only then does the next refusal
-/// refer to this record.
+/// output is written in batches without other records, and this function waits for the delivery: only then does the
+/// next refusal refer to this record.
 pub(super) fn process(
     producer: &TransactionalProducer,
     processor: &mut impl Processor,

@@ -34,9 +34,10 @@ const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 const LARGEST_RECORD: &str = "134217728";
 const LIBRDKAFKA_QUEUE_KILOBYTES: &str = "262144";
 
-/// Time after which librdkafka closes an unused connection. librdkafka can stop its search for the coordinator of a group
-/// until the state of a connection changes; meanwhile, the call that sends offsets does not return, whatever its timeout
-/// (ADR 14). During such a call the connections are unused, so closing them continues the search.
+/// Time after which librdkafka closes an unused connection. librdkafka can stop its search for the coordinator of a
+/// group until the state of a connection changes; meanwhile, the call that sends offsets does not return, whatever its
+/// timeout (ADR 14). During such a call the connections are unused, and closing them makes librdkafka continue the
+/// search.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Number of the input record from which an output record was created. The caller chooses it.
@@ -310,8 +311,9 @@ mod tests {
     use crate::partition_list;
     use crate::record::Headers;
 
-    /// librdkafka gives up its search for the group's coordinator after three such responses, and begins again only when
-    /// the state of a connection changes. Until then the call does not return, whatever its timeout.
+    /// librdkafka stops its search for the group's coordinator after three `COORDINATOR_NOT_AVAILABLE` responses, and
+    /// begins again only when the state of a connection changes. Until then the call does not return, whatever its
+    /// timeout.
     #[test]
     fn sending_offsets_returns_although_the_coordinator_was_not_available_for_a_moment() {
         let cluster = MockCluster::new(3).unwrap();

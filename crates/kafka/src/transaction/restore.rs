@@ -21,7 +21,7 @@ const DELAYED_AFTER: Duration = Duration::from_secs(6);
 /// Interval between two reports of a delay.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// The next result for an assignment. The starts of all its partitions come first, except those that were revoked.
+/// The next result for an assignment. The first result has the starts of all its partitions that were not revoked.
 pub(super) enum Finding<M> {
     /// Starts of the partitions.
     Starts(Vec<FoundStart>),
@@ -160,8 +160,8 @@ impl<M: PartitionState> Restores<M> {
             self.progress.store(true, Ordering::Relaxed);
             let (partition, state) = match report.outcome? {
                 Found::Starts(mut starts) => {
-                    // Partitions that were revoked in the meantime, and perhaps assigned again, wait for another
-                    // reader.
+                    // Drops partitions that were revoked in the meantime. If they were assigned again, they wait for
+                    // another reader.
                     let waiting = &self.waiting;
                     starts.retain(|start| {
                         let assignment = waiting.get(&start.position.partition).map(|(assignment, _)| *assignment);

@@ -35,7 +35,7 @@ const CLEAN_UP: Duration = Duration::from_secs(15);
 /// Number of aborts in a row, without a commit between them, after which new clients are built.
 const ABORTS_IN_A_ROW: u32 = 10;
 
-/// The pause after the second abort in a row; each further abort makes it longer by the same time.
+/// From the second abort in a row on, the worker pauses for this time multiplied by the number of aborts in a row.
 const ABORT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Session<'s, P: Processor, C> {
@@ -62,7 +62,7 @@ pub(super) struct Session<'s, P: Processor, C> {
     /// Fingerprint of the last accepted record of each partition.
     latest: Latest,
     logs: LogWatch,
-    /// Whether the processor has requested a stop before a record, so that nothing is read any more.
+    /// Whether the processor has requested to hold before a record, so that nothing is read any more.
     pub(super) held: bool,
     aborts: u32,
     /// Positions of the records processed in the open transaction; the index is the record's number.
@@ -211,8 +211,8 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         (end, self.committed)
     }
 
-    /// Waits for the commit of first offsets, if one is in progress, and reports what was lost before them: the commit may
-    /// be stored, and then no other member would find the loss again.
+    /// Waits for the commit of starting offsets, if one is in progress, and reports the records that were lost before
+    /// them: the commit may be stored, and then no other member would find the loss again.
     fn report_last_starts(&mut self) {
         let last = self.committed_starts.take().or_else(|| self.committer.result());
         let last = last.or_else(|| self.committer.wait_for_last(&**self.member.client(), self.stop));
@@ -344,7 +344,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
         let gone: BTreeSet<Partition> = partitions.iter().copied().collect();
         self.machine.remove(&gone);
-        // A late commit of first offsets must not overwrite one of the partitions' next owner.
+        // A late commit of starting offsets must not overwrite a commit of the partitions' next owner.
         if let Some(committed) = self.committer.wait(Instant::now() + COMMIT_WAIT) {
             self.committed_starts = Some(committed);
         }

@@ -1,4 +1,5 @@
-//! Reads the tails of the output topic after an assignment: the newest records of the partitions with the same numbers.
+//! Reads the tails of the output topic after an assignment: the newest records of the partitions that have the same
+//! numbers as the assigned ones.
 //!
 //! The order of the steps makes the result complete:
 //! 1. Query the group's committed offset, with a client that waits for pending transactions. This can take as long as
@@ -111,8 +112,8 @@ impl<L: OutputLog> Tail<L> {
             let partition = candidate.partition;
             let Some(start) = start_of(partition) else { continue };
             let Watermarks { low, high: end } = self.log.output(partition)?;
-            // If no input waits, all future input is newer than now. (A replay may add an older record. If its event
-            // was already mapped from another record, it then becomes a second typed record.)
+            // If no input waits, all future input is newer than now. (A replay may add an older record. If the event of
+            // that record was already mapped, the replay causes a second typed record.)
             let caught_up = start.offset >= self.log.input_end(partition)?;
             let by_time = if caught_up { self.offset_by_age(partition, end)? } else { low };
             let first = first(low, end, by_time, self.lookback.offsets);

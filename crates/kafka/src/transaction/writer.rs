@@ -16,6 +16,10 @@ use crate::producer::NewRecord;
 /// so before.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Consequences of brokers that do not respond, for messages: before the first record, and during a commit.
+const NOTHING_WRITTEN: &str = "nothing was written";
+const COMMIT_UNKNOWN: &str = "it is not known whether the transaction was committed";
+
 /// Writes records in transactions; a transaction contains either all of its records or none. The calls block.
 pub struct TransactionalWriter {
     id: String,
@@ -36,7 +40,7 @@ impl TransactionalWriter {
     pub fn open(connection: &Connection, id: &str, patience: Duration) -> Result<Self, KafkaError> {
         let producer = TransactionalProducer::new(connection, id, TRANSACTION_TIMEOUT, None)?;
         let writer = Self { id: id.to_owned(), producer };
-        writer.until_done(patience, || writer.producer.init(Duration::from_secs(1)))?;
+        writer.until_done(patience, NOTHING_WRITTEN, || writer.producer.init(Duration::from_secs(1)))?;
         Ok(writer)
     }
 
@@ -45,16 +49,16 @@ impl TransactionalWriter {
     /// # Errors
     /// [`KafkaError::RecordTooLarge`] if a topic refuses a batch: none of the records was written. Fewer records in one
     /// transaction may be accepted, since a broker refuses a whole batch because of its size. [`KafkaError::Write`] for
-    /// every other failure: none of the records was written; or it is unknown whether all or none were written, which
-    /// the message then contains.
+    /// every other failure: none of the records was written; or it is unknown whether all or none were written, and the
+    /// message says so.
     pub fn write<'a>(&self, records: impl IntoIterator<Item = NewRecord<'a>>) -> Result<(), KafkaError> {
-        self.until_done(TRANSACTION_TIMEOUT, || self.producer.begin())?;
+        self.until_done(TRANSACTION_TIMEOUT, NOTHING_WRITTEN, || self.producer.begin())?;
         for record in records {
             if let Err(reason) = self.producer.send(record, 0) {
                 return Err(self.roll_back(reason));
             }
         }
-        let committed = self.until_done(TRANSACTION_TIMEOUT, || {
+        let committed = self.until_done(TRANSACTION_TIMEOUT, COMMIT_UNKNOWN, || {
             if !self.producer.drained() {
                 return Outcome::Retry;
             }
@@ -74,17 +78,22 @@ impl TransactionalWriter {
         })
     }
 
-    fn until_done(&self, patience: Duration, mut call: impl FnMut() -> Outcome) -> Result<(), KafkaError> {
+    /// Repeats a call until it is done. `consequence` says what it means for the records if the brokers do not respond
+    /// for `patience`.
+    fn until_done(
+        &self,
+        patience: Duration,
+        consequence: &str,
+        mut call: impl FnMut() -> Outcome,
+    ) -> Result<(), KafkaError> {
         let deadline = Instant::now() + patience;
         loop {
             match call() {
                 Outcome::Done => return Ok(()),
                 Outcome::Retry if Instant::now() < deadline => {}
                 Outcome::Retry => {
-                    return Err(self.failed(format!(
-                        "the brokers did not respond for {} s, and it is not known whether the transaction was committed",
-                        patience.as_secs()
-                    )));
+                    let seconds = patience.as_secs();
+                    return Err(self.failed(format!("the brokers did not respond for {seconds} s, and {consequence}")));
                 }
                 Outcome::Abort(reason) => return Err(self.roll_back(reason)),
                 Outcome::Broken(_) if self.producer.is_fenced() => {

@@ -27,8 +27,7 @@ fn all(names: &[&str], value: &str) -> String {
     names.iter().map(|name| format!(r#""{name}":{value}"#)).collect::<Vec<_>>().join(",")
 }
 
-/// Returns name, subject and body of each case. Numbers in comments refer to this project's list of quirks in
-/// Customer.io's protocol.
+/// Returns name, subject and body of each case.
 pub(crate) fn cases() -> Vec<(&'static str, &'static str, String)> {
     [envelope(), people(), attribution(), channels(), hostile()].concat()
 }
@@ -41,7 +40,7 @@ fn envelope() -> Vec<Case> {
     let id = PERSON;
     let opened = |data: &str| body(r#""object_type":"email","metric":"opened""#, data);
     vec![
-        // 1: times.
+        // Times of events.
         (
             "late",
             "reported days after it happened",
@@ -64,7 +63,7 @@ fn envelope() -> Vec<Case> {
             body(r#""object_type":"Smoke_Signal","metric":"Read_Aloud""#, id),
         ),
         ("milliseconds", "a timestamp in milliseconds is not guessed at", with_time(email(id), "1700000000000")),
-        // 5 and 3.6: new metrics and channels.
+        // New metrics and channels.
         (
             "unknown-metric",
             "a metric that came without notice",
@@ -85,7 +84,7 @@ fn envelope() -> Vec<Case> {
             "fields that came without notice",
             email(r#""identifiers":{"id":"u1","tiktok":"x"},"mood":"good","nested":{"a":[1]}"#),
         ),
-        // 6 and 2: the channel's key.
+        // The key that contains the channel.
         ("no-object-type", "object_type missing from a message event", body(r#""metric":"sent""#, id)),
         (
             "no-object-type-person",
@@ -113,7 +112,7 @@ fn envelope() -> Vec<Case> {
             "object_type is null next to the misspelling",
             body(r#""object_type":null,"object_type_type":"sms","metric":"sent""#, id),
         ),
-        // 8 and 9: forms that other tools describe.
+        // Forms that other tools describe.
         ("batch", "a batch, as third parties describe it", r#"{"events":[{"event_id":"1"}]}"#.to_owned()),
         (
             "complained",
@@ -125,7 +124,7 @@ fn envelope() -> Vec<Case> {
             "event_type in place of object_type and metric",
             r#"{"event_id":"1","event_type":"email_delivered","timestamp":1700000000,"data":{}}"#.to_owned(),
         ),
-        // 10 and 11: bodies, and the bodies of webhook actions.
+        // Message bodies, and the bodies of webhook actions.
         (
             "body-content",
             "the message's body and headers are not forwarded",
@@ -172,7 +171,7 @@ fn envelope() -> Vec<Case> {
 }
 
 fn attribution() -> Vec<Case> {
-    // 2: the literal examples of Customer.io's specification lack what the specification requires.
+    // The examples in Customer.io's specification lack fields that the specification requires.
     let example = |object_type: &str, recipient: &str| {
         format!(
             r#"{{"metric":"sent","event_id":"01E4C4CT6YDC7Y5M7FE1GWWPQJ","object_type":"{object_type}","timestamp":1613063089,"data":{{"customer_id":"0200000001","delivery_id":"ZAIAAVTJVG0QcCok0-0ZKj6yiQ==","action_id":96,"broadcast_id":2,"recipient":"{recipient}","identifiers":{{"id":"42","email":"test@example.com","cio_id":"d9c106000001"}}}}}}"#
@@ -186,7 +185,7 @@ fn attribution() -> Vec<Case> {
             example("email", "test@example.com"),
         ),
         ("example-sms-sent", "Customer.io's own example, without trigger_id", example("sms", "+15551234567")),
-        // 3: types of ids.
+        // Types of ids.
         (
             "integer-ids",
             "ids as integers",
@@ -205,7 +204,7 @@ fn attribution() -> Vec<Case> {
                 r#""identifiers":{"id":"u1"},"link_id":"lnk_1","href":"https://example.com/""#,
             ),
         ),
-        // 3.2: the message that caused the event.
+        // The message that caused the event.
         (
             "no-attribution",
             "neither campaign nor anything else",
@@ -236,7 +235,7 @@ fn channels() -> Vec<Case> {
     };
     let in_app = |data: &str| body(r#""object_type":"in_app","metric":"clicked""#, &format!("{PERSON},{data}"));
     vec![
-        // 3.3: notes on channels.
+        // Peculiarities of single channels.
         (
             "push-drafted-as-attempted",
             "the specification's slip: a draft that says attempted",

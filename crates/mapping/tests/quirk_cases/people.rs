@@ -4,7 +4,7 @@ use super::{Case, PERSON, body, email, preferences};
 
 pub(super) fn people() -> Vec<Case> {
     vec![
-        // 4 and 2.1: the person that the event is about.
+        // The person that the event is about.
         ("no-identifiers", "identifiers missing, address in recipient", email(r#""recipient":"Jo@Example.com""#)),
         (
             "null-email",
@@ -84,7 +84,7 @@ pub(super) fn people() -> Vec<Case> {
             "nothing but a phone number without its country",
             body(r#""object_type":"sms","metric":"sent""#, r#""recipient":"(415) 555-0134""#),
         ),
-        // 3.4: events about the person.
+        // Events about the person.
         (
             "email-unsubscribed-message",
             "the message's shape",

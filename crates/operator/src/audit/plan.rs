@@ -96,7 +96,7 @@ impl Plan<'_> {
     fn attempt(&self, offsets: &Offsets) -> Result<Option<Audit>, OperatorError> {
         let topics = self.pipeline.topics;
         self.pipeline.report(Progress::ReadingOffsets);
-        // Before the ends of the topics are read.
+        // This must happen before the ends of the topics are read: see the documentation of this module.
         let positions = self.scope.committed.positions(topics, offsets)?;
         let window = i64::try_from(self.scope.dedup_window.as_millis()).unwrap_or(i64::MAX);
         let raw = self.view(offsets, &topics.raw, 0, None)?;

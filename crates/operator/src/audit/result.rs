@@ -12,7 +12,7 @@ pub struct Audit {
     pub report: Report,
     /// The first findings of the report, each with the id of its event.
     pub findings: Vec<NamedFinding>,
-    /// Services without a committed offset in a topic that contains records, or contained records that have expired.
+    /// Services without a committed offset in a topic that contains records or did so before they expired.
     pub missing_readers: Vec<MissingReader>,
     /// Notes that are needed to interpret the numbers.
     pub notes: Vec<Note>,
@@ -45,7 +45,7 @@ pub struct NamedFinding {
     pub event_id: Option<String>,
 }
 
-/// A service without a committed offset in a topic that contains records, or contained records that have expired.
+/// A service without a committed offset in a topic that contains records or did so before they expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingReader {
     /// Consumer group of the service; `None` if the caller passed the committed offsets to the audit.

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn raw_offsets_are_parsed_only_as_partition_from_to_with_from_before_to() {
+    fn a_range_of_raw_offsets_needs_a_partition_and_a_start_before_its_end() {
         assert_eq!(
             "3:1000-2000".parse(),
             Ok(RawOffsets { partition: Partition(3), range: Offset(1000)..Offset(2000) })

@@ -52,11 +52,11 @@ pub fn discard(
 /// Which dead letters are discarded, and by whom.
 #[derive(Debug, Clone, Default)]
 pub struct DiscardRequest {
-    /// The unresolved dead letters that it includes are discarded.
+    /// Filter for the dead letters; only the unresolved ones are discarded.
     pub filter: Filter,
-    /// Which part of the included dead letters is discarded.
+    /// Limits for the number of dead letters that are discarded.
     pub bounds: Bounds,
-    /// The person who discards them; `None` only plans.
+    /// The person who discards the dead letters; `None` for a dry run.
     pub resolving: Option<Resolving>,
 }
 
@@ -69,13 +69,13 @@ pub struct DiscardSummary {
     pub resolved_before: u64,
     /// Number of included dead letters that are over the limit.
     pub left: u64,
-    /// Number of dead letters that were discarded now.
+    /// Number of dead letters that this call discarded.
     pub discarded: u64,
-    /// Whether the observer of the progress stopped it. What was not discarded stays unresolved.
+    /// Whether the observer stopped the operation. The remaining dead letters stay unresolved.
     pub is_stopped: bool,
 }
 
-/// The same as [`discard`] in bounded memory: only the number of the chosen ones is returned. The call blocks.
+/// Like [`discard`], but in bounded memory: it returns only the number of chosen dead letters. The call blocks.
 ///
 /// # Errors
 /// [`OperatorError::NoDeadLetter`], [`OperatorError::MoreThanConfirmed`], [`OperatorError::Kafka`].
@@ -101,7 +101,7 @@ impl DiscardSummary {
     }
 }
 
-/// Writes the resolutions; returns how many, and whether it was stopped.
+/// Writes the resolutions. Returns the number of those written, and whether the observer stopped the operation.
 fn write(
     pipeline: Pipeline<'_>,
     resolver: &Resolver<'_>,

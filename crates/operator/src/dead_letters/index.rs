@@ -38,7 +38,7 @@ impl IndexedDeadLetter {
         Self { event_id: event_id(record), ..Self::without_event(record, dead_letter) }
     }
 
-    /// The same without the id of its event, for which the body would have to be read.
+    /// Like [`Self::read`], but without the event id, which may require parsing the body.
     pub(super) fn without_event(record: &Record<'_>, dead_letter: DeadLetter) -> Self {
         let raw = RawRecord::read(record.headers(), record.value(), record.timestamp());
         Self {

@@ -41,7 +41,7 @@ pub(super) struct ReplayPlan {
     pub(super) refused: Vec<(Position, String)>,
     /// Number of chosen dead letters that were already resolved.
     pub(super) resolved_before: u64,
-    /// Unresolved dead letters that the filter includes and that are over the limit.
+    /// Number of unresolved dead letters that the filter includes and that are over the limit.
     pub(super) left: u64,
 }
 
@@ -149,7 +149,7 @@ impl ReplayPlan {
     }
 
     /// Takes the exclusive right to write before it plans, so that the plan takes into account everything that earlier
-    /// holders wrote. An earlier plan would write those records again.
+    /// holders of the right wrote. A plan made before would write those records again.
     pub(super) fn with_right<R, E>(
         take: impl FnOnce() -> Result<R, E>,
         plan: impl FnOnce() -> Result<Self, E>,

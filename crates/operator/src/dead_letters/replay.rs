@@ -21,9 +21,9 @@ pub struct ReplayRequest {
     pub filter: Filter,
     /// Way to replay the dead letters of the sink and of Platform.
     pub sink_dead_letters: SinkDeadLetters,
-    /// Which part of the included dead letters is replayed.
+    /// Limits for the number of dead letters that are replayed.
     pub bounds: Bounds,
-    /// The person who replays them; `None` only plans.
+    /// The person who replays the dead letters; `None` for a dry run.
     pub resolving: Option<Resolving>,
 }
 
@@ -40,11 +40,11 @@ pub struct Replay {
     pub only_resolved: usize,
     /// Number of chosen dead letters that were already resolved.
     pub resolved_before: u64,
-    /// Unresolved dead letters that the filter includes and that are over the limit.
+    /// Number of unresolved dead letters that the filter includes and that are over the limit.
     pub left: u64,
-    /// Dead letters that were resolved now.
+    /// Number of dead letters that this call resolved.
     pub replayed: u64,
-    /// Whether the observer of the progress stopped it. What was not replayed stays unresolved.
+    /// Whether the observer stopped the operation. The remaining dead letters stay unresolved.
     pub is_stopped: bool,
     /// Dead letters that cannot be replayed, with the reason.
     pub refused: Vec<(Position, String)>,

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_limits_chunks_and_delays_the_next_resolution() {
+    fn the_rate_limits_the_chunk_size_and_delays_the_next_resolution() {
         let mut pace = Pace::new(100);
         assert_eq!((pace.chunk(), Pace::new(0).chunk(), Pace::new(3).chunk()), (10, 500, 1));
         pace.done = 250;

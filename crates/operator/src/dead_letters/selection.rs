@@ -1,4 +1,4 @@
-//! Selects at most a number of dead letters in memory that depends on that number, and hardly on the size of the topic.
+//! Selects a limited number of dead letters. The memory use depends on the limit, and hardly on the size of the topic.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,9 +16,9 @@ use crate::record::event_id;
 /// Limit for the number of dead letters that an operation resolves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// At most this many of the unresolved dead letters are chosen, the oldest; all without a limit.
+    /// Maximum number of unresolved dead letters to choose, the oldest ones; `None` chooses all.
     pub limit: Option<usize>,
-    /// The operation changes nothing if it would resolve more than this: what a person confirmed.
+    /// Number of dead letters that a person confirmed. If the operation would resolve more, it writes nothing.
     pub at_most: Option<usize>,
 }
 
@@ -36,7 +36,7 @@ impl Bounds {
 /// The chosen dead letters.
 #[derive(Debug, Default)]
 pub(super) struct Selected {
-    /// The chosen ones, and every other dead letter of the same original records; without their messages.
+    /// The chosen dead letters, and all others of the same original records, without their messages.
     pub(super) index: BTreeMap<Position, IndexedDeadLetter>,
     chosen: BTreeSet<Position>,
     /// Number of resolved dead letters that the filter includes as well.
@@ -46,15 +46,15 @@ pub(super) struct Selected {
 }
 
 impl Selected {
-    /// The unresolved ones of those that were chosen.
+    /// Returns the chosen dead letters that are still unresolved.
     pub(super) fn chosen(&self) -> Vec<&IndexedDeadLetter> {
         let chosen = self.chosen.iter().filter_map(|position| self.index.get(position));
         chosen.filter(|dead_letter| dead_letter.resolution.is_none()).collect()
     }
 }
 
-/// Chooses the oldest unresolved dead letters that a filter includes. It reads the topic twice: first without keeping
-/// what is not needed to choose, then the chosen ones.
+/// Chooses the oldest unresolved dead letters that a filter includes. It reads the topic twice: first it keeps a small
+/// entry for each candidate and chooses among them, then it reads the chosen dead letters.
 ///
 /// # Errors
 /// [`OperatorError::NoDeadLetter`], [`OperatorError::Kafka`].
@@ -86,7 +86,7 @@ pub(super) fn select(pipeline: Pipeline<'_>, filter: &Filter, limit: usize) -> R
     }
     let mut chosen = candidates.oldest(limit);
     let mut selected = Selected { resolved_before: chosen.resolved, left: chosen.left, ..Selected::default() };
-    // What was written meanwhile may be a resolution of a chosen one.
+    // A record that was written after the first read may resolve a chosen dead letter.
     pipeline.read(topic, &retained(&stable_watermarks(&offsets, topic)?), |record| {
         match Entry::read(record.headers()) {
             Entry::DeadLetter(dead_letter) => {
@@ -177,7 +177,7 @@ impl Candidates {
     }
 }
 
-/// A number for the original record. Two records may share one, which only costs memory.
+/// Returns a hash that identifies the original record. If two records have the same hash, it only costs memory.
 fn origin(dead_letter: &DeadLetter) -> Option<u64> {
     let origin = dead_letter.origin.as_ref()?;
     let mut hasher = DefaultHasher::new();
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_unresolved_ones_are_chosen_up_to_the_limit() {
+    fn the_oldest_unresolved_dead_letters_are_chosen_up_to_the_limit() {
         let mut candidates = Candidates::default();
         for (position, time) in [("0:1", 300), ("0:2", 100), ("0:4", 50), ("1:1", 200), ("1:2", 400)] {
             candidates.add(&IndexedDeadLetter { time, ..indexed(position, Stage::Sink, "refused") });
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_person_confirmed_is_refused() {
+    fn resolving_more_dead_letters_than_a_person_confirmed_is_refused() {
         let bounds = |at_most| Bounds { limit: None, at_most };
         assert!(bounds(None).check(9).is_ok() && bounds(Some(9)).check(9).is_ok());
         let error = bounds(Some(9)).check(10).unwrap_err();

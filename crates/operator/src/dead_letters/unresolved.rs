@@ -1,4 +1,4 @@
-//! The unresolved dead letters of the topic in little memory: for a process that keeps them, and reads only what is new.
+//! Keeps the unresolved dead letters of the topic in little memory, for a process that then reads only new records.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,10 +23,10 @@ const LONGEST_NAME: usize = 200;
 /// The name that stands for codes and sources that are not kept.
 const OTHER: &str = "(other)";
 
-/// Returns the message of a dead letter in the form that is kept.
+/// Function that returns the text to keep as the message of a dead letter.
 pub type Message = fn(&DeadLetter) -> String;
 
-/// The unresolved dead letters, about 32 bytes each. Codes, sources and messages are kept once.
+/// The unresolved dead letters, about 32 bytes each. Equal codes, sources and messages are kept only once.
 pub struct Unresolved {
     most: usize,
     message: Message,
@@ -43,7 +43,7 @@ pub struct Unresolved {
 struct Part {
     /// The offset after the last record that was read.
     next: Offset,
-    /// In the order of their offsets.
+    /// Dead letters in the order of their offsets.
     rows: Vec<Row>,
 }
 
@@ -70,7 +70,7 @@ pub struct UnresolvedDeadLetter<'u> {
     pub code: &'u str,
     /// The source of the event.
     pub source: &'u str,
-    /// The message in the form that is kept; `None` if there are too many different messages.
+    /// Result of the function [`Message`]; `None` if there are too many different messages.
     pub message: Option<&'u str>,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Debug for Unresolved {
 }
 
 impl Unresolved {
-    /// Keeps at most this many dead letters, and this form of their messages.
+    /// Keeps at most `most` dead letters, each with the result of `message`.
     #[must_use]
     pub fn new(most: usize, message: Message) -> Self {
         Self {
@@ -130,7 +130,7 @@ impl Unresolved {
         self.partitions.get(&position.partition).is_some_and(|part| position.offset < part.next)
     }
 
-    /// The sources of which a dead letter was read.
+    /// Returns the sources of the dead letters that were read.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         self.sources.all.iter().map(String::as_str)
     }
@@ -147,7 +147,7 @@ impl Unresolved {
         })
     }
 
-    /// Adds a dead letter. Those of one partition are added in the order of their offsets.
+    /// Adds a dead letter. The dead letters of one partition must be added in the order of their offsets.
     pub fn add(&mut self, position: Position, dead_letter: &DeadLetter, time: i64, source: &str) {
         if self.count >= self.most {
             self.is_complete = false;
@@ -168,7 +168,7 @@ impl Unresolved {
         self.count += 1;
     }
 
-    /// The dead letter at this position is resolved.
+    /// Marks the dead letter at this position as resolved.
     pub fn resolve(&mut self, position: Position) {
         let Some(part) = self.partitions.get_mut(&position.partition) else { return };
         let Ok(index) = part.rows.binary_search_by_key(&position.offset, |row| row.offset) else { return };
@@ -196,13 +196,13 @@ impl Unresolved {
         self.partitions.entry(partition).or_insert(Part { next, rows: Vec::new() }).next = next;
     }
 
-    /// The ranges that were not read yet. Dead letters that have expired, or whose topic was created again, are removed.
-    /// If there were too many and half of them are resolved, everything is read again.
+    /// Returns the ranges that were not read yet, and removes dead letters that have expired or whose topic was created
+    /// again. If there were too many to keep all, everything is read again once half of the kept ones are resolved.
     fn missing(&mut self, watermarks: &BTreeMap<Partition, Watermarks>) -> Vec<OffsetRange> {
         let is_other_topic = |(partition, at): (&Partition, &Watermarks)| {
             self.partitions.get(partition).is_some_and(|part| at.high < part.next)
         };
-        // Of those that were not kept, it is not known which are unresolved.
+        // Only another read of the topic shows which of the dead letters that were not kept are unresolved.
         let has_room_again = !self.is_complete && self.count <= self.most / 2;
         if has_room_again || watermarks.iter().any(is_other_topic) {
             *self = Self::new(self.most, self.message);
@@ -222,7 +222,7 @@ impl Unresolved {
         watermarks.iter().map(range).collect()
     }
 
-    /// Removes what is resolved, and gives memory back.
+    /// Removes the resolved dead letters and frees their memory.
     fn sweep(&mut self) {
         for part in self.partitions.values_mut() {
             part.rows.retain(|row| !row.is_resolved);
@@ -233,12 +233,12 @@ impl Unresolved {
     }
 }
 
-/// The name, or what stands for one that is too long.
+/// Returns the name, or [`OTHER`] if the name is too long.
 fn name(text: &str) -> String {
     if text.len() <= LONGEST_NAME { text.to_owned() } else { OTHER.to_owned() }
 }
 
-/// Values that are kept once, and their numbers.
+/// Different values, each with a number that stands for it.
 #[derive(Debug)]
 struct Names<T> {
     most: usize,
@@ -255,7 +255,7 @@ impl<T: Ord + Clone> Names<T> {
         self.all.get(usize::from(number))
     }
 
-    /// The number of a value; `None` if it is new and there are too many.
+    /// Returns the number of a value; `None` if the value is new and the limit is reached.
     fn number(&mut self, value: T) -> Option<u16> {
         match self.numbers.get(&value) {
             Some(number) => Some(*number),
@@ -264,7 +264,7 @@ impl<T: Ord + Clone> Names<T> {
         }
     }
 
-    /// The number of the value that stands for all others, for which there is always room.
+    /// Returns the number of the value that stands for all others. It is added even if the limit is reached.
     fn number_of_other(&mut self, other: T) -> Option<u16> {
         self.numbers.get(&other).copied().or_else(|| self.add(other))
     }
@@ -277,8 +277,9 @@ impl<T: Ord + Clone> Names<T> {
     }
 }
 
-/// Reads what was written to the topic since the last call; `false` if the topic does not exist. The mutex is locked for
-/// each record only, so that others see how far the reading is. The call blocks. A call that fails goes on with the next.
+/// Reads the records that were written to the topic since the last call; returns `false` if the topic does not exist.
+/// The mutex is locked for one record at a time, so that other threads see the progress. The call blocks. After an
+/// error, the next call continues after the last record that was read.
 ///
 /// # Errors
 /// [`OperatorError::Kafka`].
@@ -303,11 +304,10 @@ pub fn read_unresolved(pipeline: Pipeline<'_>, unresolved: &Mutex<Unresolved>) -
     Ok(true)
 }
 
-/// Number of unresolved dead letters of each stage and code, the most frequent first; none if the topic does not
-/// exist. The call blocks.
+/// Number of unresolved dead letters of each stage and code, the most frequent first. The call blocks.
 ///
 /// # Errors
-/// [`OperatorError::Kafka`].
+/// [`OperatorError::Kafka`], also if the topic does not exist.
 pub fn unresolved_groups(pipeline: Pipeline<'_>) -> Result<Vec<Group>, OperatorError> {
     let unresolved = Mutex::new(Unresolved::new(usize::MAX, |_| String::new()));
     match read_unresolved(pipeline, &unresolved)? {
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resolved_dead_letter_is_gone_and_its_memory_is_given_back() {
+    fn a_resolved_dead_letter_is_removed_and_its_memory_is_freed() {
         let mut unresolved = unresolved(10);
         for offset in 0..5 {
             add(&mut unresolved, &format!("0:{offset}"), Stage::Sink, "refused");
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_continues_after_what_was_read_and_expired_dead_letters_are_removed() {
+    fn reading_continues_after_the_last_record_read_and_expired_dead_letters_are_removed() {
         let mut unresolved = unresolved(10);
         let start = |ranges: Vec<OffsetRange>| ranges.first().map(|range| (range.start, range.end)).unwrap();
         assert_eq!(start(unresolved.missing(&watermarks(2, 9))), (Offset(2), Offset(9)));
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_whatever_is_written() {
+    fn the_numbers_of_kept_dead_letters_names_and_messages_are_limited() {
         let mut unresolved = unresolved(2);
         for offset in 0..3 {
             add(&mut unresolved, &format!("0:{offset}"), Stage::Sink, "refused");

@@ -29,7 +29,7 @@ pub(super) struct Written {
     pub(super) resolved: u64,
     /// Dead letters that cannot be replayed, with the reason.
     pub(super) refused: Vec<(Position, String)>,
-    /// Whether it was stopped before its end.
+    /// Whether the observer stopped the operation before its end.
     pub(super) is_stopped: bool,
 }
 
@@ -57,7 +57,7 @@ impl<'r> Writing<'r> {
 
     pub(super) fn run(mut self) -> Result<Written, OperatorError> {
         match self.write_all() {
-            // The error only ended the reading.
+            // `done` returned this error to end the read after the observer had stopped the operation.
             Err(_) if self.written.is_stopped => Ok(self.written),
             result => result.map(|()| self.written),
         }
@@ -130,7 +130,7 @@ impl<'r> Writing<'r> {
         Ok(())
     }
 
-    /// So many were resolved.
+    /// Reports that `count` more dead letters were resolved, and waits as the rate requires.
     ///
     /// # Errors
     /// [`KafkaError::GivenUp`] if the operation was stopped.

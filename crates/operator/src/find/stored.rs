@@ -16,7 +16,7 @@ use crate::record::event_id;
 /// A record with its value, which may contain personal data.
 #[derive(Debug, Clone)]
 pub struct StoredRecord {
-    /// The id of its event, if it has one that can be read.
+    /// Id of the event; `None` if the record has no readable id.
     pub event_id: Option<String>,
     /// The time at which the gateway received the webhook, in milliseconds since 1970.
     pub received_at: i64,
@@ -48,8 +48,8 @@ pub struct StoredWebhook {
     pub original_size: Option<u64>,
 }
 
-/// Reads one record; `None` if there is none at its position, or not any more. `tenant` is the key of the organisation's own
-/// fields in an event. The call blocks.
+/// Reads one record; `None` if its position has no record, or the record has expired. `tenant` is the key of the
+/// organisation's own fields in an event. The call blocks.
 ///
 /// # Errors
 /// [`OperatorError::Kafka`].

@@ -603,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_with_an_outcome_does_not_wait_for_the_committed_offset() {
+    fn an_event_with_an_outcome_is_not_waiting_although_its_raw_offset_is_not_committed() {
         let mut deferred = found();
         deferred.raw.truncate(1);
         deferred.transformer.insert(Partition(0), Offset(2));

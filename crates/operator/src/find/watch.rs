@@ -47,8 +47,8 @@ impl<'w> Watch<'w> {
     }
 }
 
-/// Returns the start time of the next search: found events begin with their first step, and events that were not found
-/// can only be newer than this search.
+/// Returns the start time of the next search: the time of the first step that was found. If no event was found, it is
+/// the time of this search minus [`CLOCKS_APART`], because a record that is written later has a later time.
 fn next_since(since: Option<i64>, timelines: &[Timeline], started: i64) -> i64 {
     let earliest = timelines.iter().flat_map(|timeline| &timeline.steps).map(|step| step.time).min();
     let needed = earliest.unwrap_or(started - CLOCKS_APART);

@@ -7,7 +7,7 @@ use super::look::Look;
 /// Time range of the event age, in milliseconds. The range is longer if the previous snapshot is older.
 const A_WHILE: i64 = 60_000;
 
-/// The snapshots of the last [`A_WHILE`] milliseconds, and always the last one.
+/// The snapshots of the last [`A_WHILE`] milliseconds. The last snapshot is kept even if it is older.
 #[derive(Debug, Default)]
 pub struct History(VecDeque<Look>);
 

@@ -97,7 +97,7 @@ impl Inquiry {
     }
 }
 
-/// Checks that a broker responds, so that unreachable brokers are reported soon.
+/// Checks that a broker responds within [`FIRST_ANSWER`], so that unreachable brokers are reported after this time.
 fn reachable(connection: &Connection) -> Result<(), KafkaError> {
     Topics::new(connection)?.brokers(FIRST_ANSWER).map(drop)
 }

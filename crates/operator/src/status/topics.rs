@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nonexistent_topic_is_added_to_the_missing_ones_and_is_not_an_error() {
+    fn a_nonexistent_topic_is_listed_as_missing_and_is_not_an_error() {
         let mut missing = Vec::new();
         let absent = || Err(OperatorError::Kafka(KafkaError::NoTopic("raw".to_owned())));
         assert!(existing::<u8>(absent(), &mut missing).unwrap().is_empty());

@@ -89,7 +89,8 @@ fn increase(now: &Exposition, earlier: &Exposition, name: &str, matches: &dyn Fn
     has_name.then_some(if now < earlier { now } else { now - earlier })
 }
 
-/// Returns the age of the events that were accepted since `earlier`; without any, the age since the sinks started.
+/// Returns the age of the events that were accepted since `earlier`; without such events, the age of all events that
+/// were accepted since the sinks started.
 pub(super) fn event_age(now: &Look, earlier: Option<&Look>) -> Option<EventAge> {
     let name = "customerio_event_age_seconds";
     let recent = earlier.and_then(|earlier| {

@@ -61,8 +61,9 @@ impl Trouble {
 /// Number of characters of a record's key that are shown.
 const PERSON: usize = 8;
 
-/// Passes every event that ends from now on to `visit`, until `goes_on` returns `false`. `hears` gets whether receipts
-/// exist, without which only dead letters are visible, and every problem that may pass by itself. The call blocks.
+/// Passes every event that ends from now on to `visit`, until `goes_on` returns `false`. `hears` first gets whether
+/// receipts exist (without them, only dead letters are visible), and then every problem that may pass by itself. The
+/// call blocks.
 ///
 /// # Errors
 /// Returns [`OperatorError::Kafka`] if the topics cannot be read.

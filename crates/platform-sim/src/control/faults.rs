@@ -26,7 +26,7 @@ pub struct ControlFault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
     /// Whether the fault hits a random one of the `every` requests; otherwise it hits the last one. If a client always
-    /// sends the same sequence of requests, only a random choice hits each of them at some time.
+    /// sends the same sequence of requests, only a random choice can hit every request of the sequence.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub random: bool,
 }
@@ -151,7 +151,7 @@ impl ControlFault {
         is_method && self.path.as_ref().is_none_or(|path| incoming.target.contains(path.as_str()))
     }
 
-    /// Whether the fault changes responses until the faults are cleared, whatever number of requests is sent.
+    /// Whether the fault changes responses until the faults are cleared, regardless of the number of requests.
     fn is_standing(&self) -> bool {
         use ControlFaultKind::{FailAfterAcceptance, ForeignLinks, MissingPermission, SandboxState};
         matches!(self.kind, MissingPermission { .. } | SandboxState { .. } | ForeignLinks | FailAfterAcceptance { .. })
@@ -162,9 +162,9 @@ impl ControlFault {
 #[derive(Debug)]
 struct Scripted {
     fault: ControlFault,
-    /// Number of requests of the current `every` requests that have been received.
+    /// Number of requests received in the current group of `every` requests.
     seen: u64,
-    /// Position of the request among these that the fault hits, beginning with 1.
+    /// Position in this group, from 1, of the request that the fault hits.
     hit: u64,
 }
 

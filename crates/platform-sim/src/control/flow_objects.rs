@@ -67,7 +67,7 @@ impl World {
         }
         let name = text(params, "name").map_err(|error| bad(&error))?;
         let source_id = params.get("sourceId").and_then(Value::as_str).unwrap_or(name).to_owned();
-        // The id must be unique in the organisation. Platform's response to a duplicate is not documented.
+        // The source id must be unique in the organisation. Platform's response to a duplicate is not documented.
         let mut connections = self.spaces.values().flat_map(|space| space.connections.all());
         if connections.any(|known| known.at("/auth/params/sourceId").as_ref() == Some(&source_id)) {
             return Err(Reply::problem(409, "Conflict", &format!("The sourceId {source_id} exists already")));

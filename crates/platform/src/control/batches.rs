@@ -120,7 +120,7 @@ pub struct FailedRow {
     pub row: Map<String, Value>,
 }
 
-/// Shows neither the row nor the messages, which can quote it: it contains personal data.
+/// Shows neither the row nor the messages, because both can contain personal data.
 impl fmt::Debug for FailedRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FailedRow").field("id", &self.id).field("errors", &self.errors.len()).finish_non_exhaustive()
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(rows.rows[1].id.as_deref(), Some("2"));
         assert_eq!(rows.rows[1].errors.len(), 1);
         assert_eq!(rows.rows[1].errors[0].pointer.as_deref(), Some("#/_id"));
-        assert!(!format!("{rows:?}").contains("example.com"), "a row is not shown");
+        assert!(!format!("{rows:?}").contains("example.com"), "`Debug` shows no content of a row");
     }
 
     #[test]

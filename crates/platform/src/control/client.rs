@@ -47,8 +47,8 @@ pub struct Retries {
     pub first_wait: Duration,
     /// Longest wait, even if `Retry-After` is longer.
     pub longest_wait: Duration,
-    /// Minimum age of a token that is replaced after a 403. Only a new token contains a role that was granted
-    /// meanwhile.
+    /// Minimum age of a token that is replaced after a 403. A role that was granted after the token was issued is only
+    /// in a new token.
     pub token_age_on_403: Duration,
 }
 
@@ -296,8 +296,8 @@ impl ControlClient {
         let Some(url) = self.settings.api.join(&request.path) else {
             return Err(Failure::Connect(Unreached::Other));
         };
-        // The path comes from this crate or was checked by `following`. The check below is a second safeguard: the token
-        // is never sent to another server.
+        // The path comes from this crate or was checked by `following`. The check below is a second safeguard: the
+        // token is never sent to another server.
         if !self.settings.api.is_same_server(&url) {
             return Err(Failure::Connect(Unreached::Other));
         }

@@ -137,7 +137,7 @@ mod tests {
             found[0].text(),
             "expected type: String, found: Long (rule type, at #/_id); no date (rule format, at #/_id)"
         );
-        assert!(!format!("{found:?}").contains("example.com"), "a row is not shown");
+        assert!(!format!("{found:?}").contains("example.com"), "`Debug` shows no content of a row");
     }
 
     #[test]

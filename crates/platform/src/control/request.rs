@@ -129,7 +129,7 @@ impl Request {
     }
 
     /// Whether sending the request twice has the same effect as sending it once. This is true if the request only
-    /// reads, or if it updates only the version of an object in `If-Match`. Creates and deletes are not repeated.
+    /// reads, or if `If-Match` limits an update to one version of the object. Creates and deletes are not repeated.
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
         match self.effect {

@@ -79,7 +79,7 @@ fn with_repeated_or_invalid_indices_entries_are_matched_by_position() {
 }
 
 #[test]
-fn only_the_status_of_an_entry_decides() {
+fn only_the_status_of_an_entry_decides_its_verdict() {
     let cases = [
         (json!({"xactionId":"a"}), 'A'),
         (json!({"status":200}), 'A'),

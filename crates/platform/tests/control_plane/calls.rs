@@ -110,7 +110,7 @@ async fn field_groups_and_schemas_are_created_changed_and_removed() {
     assert!(client.list(&resources(Kind::Schema, Some("Events"))).await.unwrap().is_empty());
 
     let error = kind(client.send(&delete_resource(Kind::FieldGroup, &group.id)).await);
-    assert!(matches!(error, ErrorKind::Rejected { status: 400, .. }), "it is in use: {error}");
+    assert!(matches!(error, ErrorKind::Rejected { status: 400, .. }), "the field group is in use: {error}");
     client.send(&delete_resource(Kind::Schema, &schema.id)).await.unwrap();
     client.send(&delete_resource(Kind::FieldGroup, &group.id)).await.unwrap();
     assert!(matches!(kind(client.send(&resource(Kind::Schema, &schema.id, false)).await), ErrorKind::NotFound(_)));

@@ -89,7 +89,7 @@ async fn events_sent_too_early_get_a_success_response_and_are_lost() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_flow_or_schema_loses_events_for_a_while() {
+async fn events_sent_right_after_a_change_of_the_flow_or_schema_are_lost() {
     let options = ControlOptions { settle_scale: 0.005, ..fresh() };
     let setup = start(options).await;
     let connected = setup.connect().await;
@@ -213,7 +213,7 @@ async fn a_simulator_with_prepared_objects_accepts_events_at_once() {
     assert_eq!((flows.len(), flows[0].inlet_url()), (1, Some(inlet.as_str())));
     let runs = prod.list(&flow_runs(&flows[0].id)).await.unwrap();
     assert_eq!(runs[0].received, Some(1));
-    // As in a new sandbox, events are lost for a while after a change of the schema.
+    // As in a new sandbox, events that are sent right after a change of the schema are lost.
     let retitle = [Patch::replace("/title", json!("Renamed"))];
     prod.send(&patch_resource(Kind::Schema, &known.schema_id, &retitle, None)).await.unwrap();
     assert_eq!(send(&setup, &inlet, &known.schema_id, &known.dataset_id, None, &["b"]).await, "A");

@@ -83,7 +83,7 @@ async fn a_read_is_repeated_and_fails_after_its_last_attempt() {
     let once = Retries { attempts: 1, ..Retries::default() };
     let impatient = client(&setup.simulator, "sim-secret", |settings| settings.retries = once);
     setup.simulator.add_control_fault(ControlFault::status(503, 1));
-    assert!(impatient.send(&stats()).await.is_err(), "a check asks once");
+    assert!(impatient.send(&stats()).await.is_err(), "with one attempt, a read is not repeated");
 }
 
 #[tokio::test]

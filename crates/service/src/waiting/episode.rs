@@ -14,7 +14,8 @@ const REMIND_AFTER: Duration = Duration::from_secs(60);
 /// An activity works again if it has succeeded and not failed for this time.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// A failure that no other attempt follows counts as over after this time, because its state is unknown by then.
+/// If no attempt follows a failure, the failure counts as over after this time, because the state of the activity is
+/// then unknown.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// A line to log.
@@ -75,7 +76,7 @@ impl Episode {
             return self.reported.take().map(|_| Line::Over { failures: self.failures, lasted, succeeded });
         }
         let fails = self.succeeded.is_none() && lasted >= REPORT_AFTER;
-        // The activity succeeds in between, but its failures span a longer time.
+        // The activity also succeeds in between, but its failures span at least [`REPORT_AFTER`].
         let keeps_failing = self.last.saturating_duration_since(self.first) >= REPORT_AFTER;
         let due = match self.reported {
             // A new reason is reported at once.

@@ -91,16 +91,16 @@ async fn valid_file_changes_replace_the_value_and_invalid_changes_are_ignored() 
     write("a", "new");
     until("a changed file", || *current.get() == "new").await;
     write("list", "a\nb\n");
-    until("a file more", || *current.get() == "newtwo").await;
+    until("an additional file", || *current.get() == "newtwo").await;
     write("b", "2");
-    until("a change of the file that came later", || *current.get() == "new2").await;
+    until("a change of the additional file", || *current.get() == "new2").await;
 
     write("a", "broken");
     until("the refusal", || reports.last() == Some("refused")).await;
     assert_eq!(*current.get(), "new2");
     assert_eq!((reports.count("refused"), latest.get().as_str()), (1, "new2"));
     std::fs::remove_file(folder.join("a")).unwrap();
-    until("the refusal of what is missing", || reports.count("refused") == 2).await;
+    until("the refusal of a missing file", || reports.count("refused") == 2).await;
     assert_eq!(*current.get(), "new2");
     write("a", "fixed");
     until("the fixed file", || *current.get() == "fixed2").await;
@@ -108,7 +108,7 @@ async fn valid_file_changes_replace_the_value_and_invalid_changes_are_ignored() 
 
     let loaded = reports.count("loaded");
     ask.send(()).unwrap();
-    until("a reload that was asked for", || reports.count("loaded") == loaded + 1).await;
+    until("the requested reload", || reports.count("loaded") == loaded + 1).await;
     assert_eq!(*changes.lock().unwrap(), ["new", "newtwo", "new2", "fixed2", "fixed2"]);
     stop.cancel();
     follower.await.unwrap();

@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_found_by_a_time_in_its_window() {
+    fn the_flow_run_of_an_event_is_found_by_the_events_time() {
         let run = |id: &str, start: i64, end: Option<i64>| FlowRun {
             id: id.to_owned(),
             started_at: Some(start),
@@ -358,7 +358,7 @@ mod tests {
         let found = |at| run_at(&runs, at).map(|run| run.id.as_str());
         assert_eq!([found(10), found(19), found(25)], [Some("over"), Some("over"), Some("open")]);
         assert_eq!(run_at(&runs[1..], 25), None);
-        // Platform received the event after the next hour had begun.
+        // The event was sent before the run's window began, and reached Platform within the window.
         assert_eq!(found(9), Some("over"));
         let failed = FlowRun { failed: Some(2), received: Some(3), ..runs[1].clone() };
         let line = of_run("run", &failed);

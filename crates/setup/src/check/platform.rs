@@ -133,7 +133,7 @@ async fn objects_of(
     let (line, is_production) = sandbox(stage, client).await;
     let mut lines = vec![line];
     // If the sink's options do not contain the ids of this sandbox's objects, events may reach another sandbox. Until
-    // the options are compared, only "production" counts as known.
+    // the options are compared with these ids, `is_production` is therefore either true or unknown.
     let mut destination = Destination { is_production: is_production.filter(|known| *known), ..Destination::default() };
     // `look_at_platform` sends several requests, each with the client's own time-out.
     let observed = match tokio::time::timeout(4 * TIMEOUT, look_at_platform(client, stage, wish, checks.journal)).await

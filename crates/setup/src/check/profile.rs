@@ -112,7 +112,7 @@ mod tests {
     use crate::check::Level;
 
     #[test]
-    fn an_event_is_searched_only_with_a_receipt_and_a_profile_enabled_dataset() {
+    fn the_profile_is_searched_only_with_a_receipt_and_a_profile_enabled_dataset() {
         let line = |has_receipt: bool, has_profile: Option<bool>| {
             let destination = Destination { has_profile, ..Destination::default() };
             profile_not_searched(&SourceName::default(), "Email", has_receipt, &destination)

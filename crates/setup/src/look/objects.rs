@@ -1,7 +1,7 @@
 //! Reads the objects in a sandbox that may be ours: those with the wanted name, and the one whose id is in the state
 //! file.
 //!
-//! A list can miss an object for a while after its creation. If the state file has an intent, the list is read again
+//! A list can miss an object that was created shortly before. If the state file has an intent, the list is read again
 //! until the object appears or the time is over; if it has an id, the object is looked up by that id.
 
 use platform::control::{

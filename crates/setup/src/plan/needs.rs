@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// A permission that the credential needs, and whether it has it.
+/// A permission that the credential needs, and whether the credential has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
     /// The name in `…/access-control/acl/reference`.

@@ -166,7 +166,7 @@ async fn a_namesake_is_adopted_only_with_permission() {
     let id = schema_by_hand(&world, &dev, false).await;
     let error = text(run(&world, &desired(&dev), &Permit::default()).await);
     assert!(error.contains(&id) && error.contains("--adopt") && error.contains("DEPLOYMENT"), "{error}");
-    assert_eq!(world.creates("/tenant/fieldgroups"), 0, "nothing is begun");
+    assert_eq!(world.creates("/tenant/fieldgroups"), 0, "no object is created");
     let adopt = Permit { adopt: true, ..Permit::default() };
     let plan = world.plan(&desired(&dev), &world.clients(&dev), &adopt).await.unwrap();
     let schema = plan.object(&setup::key::Key::Schema).unwrap();
@@ -178,7 +178,7 @@ async fn a_namesake_is_adopted_only_with_permission() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_adopted_schema_with_profile_enabled_is_refused() {
+async fn adopting_a_schema_that_is_enabled_for_profile_is_refused() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     schema_by_hand(&world, &dev, true).await;
@@ -285,7 +285,7 @@ async fn a_webhook_with_our_endpoint_is_adopted_or_refused_but_not_duplicated() 
     let webhooks = world.webhooks(130_001).await;
     assert_eq!(webhooks.len(), 1);
     assert!(webhooks[0]["name"].as_str().unwrap().starts_with("by hand [customerio-aep/"), "{webhooks:?}");
-    assert_eq!(webhooks[0]["disabled"], false, "a live webhook stays live");
+    assert_eq!(webhooks[0]["disabled"], false, "adopting an enabled webhook keeps it enabled");
 }
 
 #[tokio::test(flavor = "multi_thread")]

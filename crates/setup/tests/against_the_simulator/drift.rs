@@ -38,7 +38,7 @@ async fn drift_is_shown_by_property_and_corrected() {
     let of_webhook = fields(Key::Webhook(sources::SourceName::default()));
     assert!(of_webhook[0].contains("full_resolution: true -> false"), "{of_webhook:?}");
     assert!(of_webhook[1].contains("1 events") && of_webhook[1].contains("72 events"), "{of_webhook:?}");
-    assert!(!plan.changes_live_flow, "the flow takes nothing now");
+    assert!(!plan.changes_live_flow, "a disabled flow receives no events");
 
     let applied = world.apply(&desired, &clients, &Permit::default()).await.unwrap();
     assert_eq!((signs(&applied.plan).as_str(), applied.changed.len()), ("=9 ~1", 3));

@@ -119,7 +119,7 @@ async fn the_webhook_is_enabled_after_one_round_trip() {
     let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     assert_eq!((waiting, signs.as_str()), (Vec::new(), "=10"));
     assert_eq!(world.webhooks(130_001).await[0]["disabled"], false);
-    assert_eq!(seen.load(Ordering::SeqCst), 2, "a wrong signature, and a right one");
+    assert_eq!(seen.load(Ordering::SeqCst), 2, "one request with a wrong signature and one with a valid one");
     // Another run has nothing to do, and does not call the gateway.
     let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     assert_eq!((waiting, signs.as_str(), seen.load(Ordering::SeqCst)), (Vec::new(), "=10", 2));

@@ -35,7 +35,7 @@ struct Counted<'w> {
 
 impl<'w> Counted<'w> {
     fn new(world: &'w World, event: Option<&'static str>) -> Self {
-        // Non-zero counts, because the gateway has been running for a while.
+        // The gateway has counted responses before the canary.
         let counts = [("gateway:9464".to_owned(), Counts { stored: 40, refused: 2, other: 1 })].into();
         let counts = std::sync::Mutex::new(counts);
         Self {
@@ -175,9 +175,9 @@ async fn a_stored_event_of_the_family_enables_all_events() {
     assert!(!plan.has_changes() && plan.problems.is_empty(), "{:?}", plan.problems);
 }
 
-/// An update contains the whole webhook, so an outdated one would undo the change.
+/// An update contains the whole webhook, so an update of the webhook's state before the change would undo the change.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_person_changes_during_the_canary_is_kept() {
+async fn a_change_by_a_person_during_the_canary_is_kept() {
     for event in [Some("email_sent"), None] {
         let ready = Ready::with(Behaviour::Right).await;
         let content = !ready.world.webhook().await["with_content"].as_bool().unwrap();
@@ -207,7 +207,10 @@ async fn during_the_canary_only_its_events_are_enabled_and_apply_changes_nothing
 async fn a_refused_event_disables_the_webhook_and_another_canary_can_follow() {
     let ready = Ready::with(Behaviour::KafkaDown).await;
     let end = ready.canary(Counted::new(&ready.world, Some("email_sent"))).await.unwrap();
-    assert!(matches!(end, CanaryEnd::NothingArrived { other: 1.. }), "503 shows nothing about the key: {end:?}");
+    assert!(
+        matches!(end, CanaryEnd::NothingArrived { other: 1.. }),
+        "a 503 does not show whether the key is correct: {end:?}"
+    );
     // From here on, the webhook has another endpoint than the wanted one.
     ready.world.change_webhook(&ready.world.webhook().await["id"], json!({"endpoint": "http://127.0.0.1:1/"})).await;
     assert_eq!(refused(ready.canary(Counted::new(&ready.world, None)).await), ["webhook_differs"]);
@@ -328,7 +331,7 @@ async fn a_webhook_that_a_person_disables_during_the_canary_stays_disabled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_webhook_sends_nothing_until_a_round_trip_succeeds_and_it_is_resumed() {
+async fn a_paused_webhook_sends_nothing_until_resume_has_verified_a_round_trip() {
     let ready = Ready::with(Behaviour::Right).await;
     second_phase(&ready.world, &ready.desired, &enabling(Some(KEY), None)).await;
     let pause = || async { ready.switch().pause(&mut ready.journal(), &mut |_| {}).await.unwrap() };

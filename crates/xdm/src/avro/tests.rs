@@ -54,7 +54,7 @@ fn full() -> ExperienceEvent<'static> {
 }
 
 #[test]
-fn an_independent_avro_reader_finds_every_field_of_the_schema() {
+fn the_generic_avro_reader_finds_every_field_of_the_schema() {
     let bytes = encode(&full());
     let schema = Schema::parse_str(SCHEMA_JSON).unwrap();
     let reader = GenericDatumReader::builder(&schema).build().unwrap();
@@ -192,7 +192,7 @@ fn damaged_bytes_are_undecodable() {
 }
 
 #[test]
-fn the_frame_has_the_published_fingerprint() {
+fn the_frame_of_a_record_contains_the_published_schema_fingerprint() {
     // This value changes with the schema. A new schema needs a release, and its fingerprint is then added to the list
     // of released ones.
     let bytes = encode(&full());

@@ -80,7 +80,7 @@ fn empty_fields_are_left_out_and_false_is_written() {
 }
 
 #[test]
-fn text_is_escaped() {
+fn special_characters_in_texts_are_escaped_in_the_json() {
     let mut event = sms_failed();
     event.tenant.customerio.subject = Some("\"\u{0}\n🎉\\".into());
     event.identity_map.add("a\"b".into(), "x".into());

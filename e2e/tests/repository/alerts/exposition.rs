@@ -17,8 +17,8 @@ const FOLDERS: [&str; 5] = [
 /// Labels that Prometheus adds.
 const ADDED: [&str; 3] = ["job", "instance", "namespace"];
 
-/// Label values that no snapshot shows: `build_info` is pinned for only one of the three services, and only some events
-/// have a metric that the catalogue does not contain.
+/// Label values that no snapshot shows: `build_info` is pinned for only one of the three services, and `metric` is
+/// `other` only for events whose metric is not in the catalogue.
 const FURTHER_VALUES: [(&str, &str); 3] = [("metric", "other"), ("service", "ingest-gateway"), ("service", "sink")];
 
 /// A metric with its description.

@@ -31,7 +31,7 @@ fn write(pipeline: &Pipeline, id: &str, behind: i64) {
 }
 
 #[test]
-fn events_from_a_slow_clock_are_adjusted_and_a_replay_sets_a_new_received_at() {
+fn events_of_a_gateway_with_a_slow_clock_are_adjusted_and_a_replay_sets_a_new_received_at() {
     let pipeline = Pipeline::new(shared_kafka(), "slow-clock");
     let _simulator = pipeline.simulator();
     let transformer = pipeline.transformer();

@@ -1,4 +1,5 @@
-//! P7: the audit reports every kind of damage to a pipeline, and each command reports soon that Kafka does not respond.
+//! P7: the audit reports every kind of damage to a pipeline. Each command reports within ten seconds that Kafka does
+//! not respond.
 
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ fn p7_the_audit_exits_1_for_each_kind_of_damage() {
         let (_, audit) = pipeline.ask(&["audit", "--late", "1s"]);
         assert_eq!(kinds(&audit), ["late"], "{audit:#}");
         let (code, young) = pipeline.ask(&["audit"]);
-        assert_eq!(code, Some(0), "what is on its way for less than 15 minutes is in order: {young:#}");
+        assert_eq!(code, Some(0), "a record in progress for less than 15 minutes is not late: {young:#}");
     }
     let (_transformer, _sink) = (pipeline.transformer(), pipeline.sink());
     settled_audit(&pipeline);

@@ -158,7 +158,7 @@ fn p6_services_report_each_revoked_acl_and_continue_once_it_is_granted_again() {
                 wait_until(&format!("{name} not to be ready: {:?}", row.resource), UNREADY, || service.is_unready());
                 println!("  {name}: not ready after {:.0} s", begun.elapsed().as_secs_f64());
             } else {
-                assert!(service.is_ready(), "a gateway out of rotation refuses connections");
+                assert!(service.is_ready(), "{name} stays ready without this permission: {:?}", row.resource);
             }
         }
         grant(kafka.bootstrap(), &taken);

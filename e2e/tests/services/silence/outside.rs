@@ -52,7 +52,7 @@ fn p6_the_sink_reports_an_unreachable_address_of_platform_or_ims() {
         let begun = Instant::now() + UNANSWERED;
         let sink = Process::start("sink", &variables, Some(free_port()));
         reported(&sink, "sink", row, begun, 0, reason);
-        assert!(sink.is_ready(), "{row}: another sink would do no better");
+        assert!(sink.is_ready(), "{row}: the sink stays ready while it waits");
     }
     let sink = pipeline.sink();
     wait_until("what waited to be accepted", OVER, || sink.metric(ACCEPTED) >= 20.0);
@@ -87,7 +87,7 @@ fn p6_the_sink_reports_a_failing_ims_and_a_wrong_clock_of_platform() {
         let begun = Instant::now();
         pipeline.fault(fault);
         reported(&sink, "sink", row, begun, from, reason);
-        assert!(sink.is_ready(), "{row}: another sink would do no better");
+        assert!(sink.is_ready(), "{row}: the sink stays ready while it waits");
         pipeline.clear_faults();
         over(&sink, "sink", from, reason);
     }
@@ -132,7 +132,7 @@ fn p6_gateway_and_transformer_report_a_wrong_clock() {
         super::waits(&transformer, "transformer", "clock")
     });
     reported(&transformer, "transformer", "the gateway's clock is ahead", Instant::now(), from, "clock");
-    wait_until("the transformer to see that it is right again", OVER, || {
+    wait_until("the transformer to see that the gateway's clock is right again", OVER, || {
         receive(0);
         std::thread::sleep(Duration::from_millis(100));
         !super::waits(&transformer, "transformer", "clock")
@@ -172,7 +172,7 @@ fn p6_the_sink_reports_that_its_buffer_is_full() {
     // A full buffer counts as an outage only after ten seconds.
     wait_until("the full buffer to be reported", Duration::from_secs(40), || line(&sink, 0, "buffer_full").is_some());
     reported(&sink, "sink", "paused by its budget", Instant::now(), 0, "buffer_full");
-    assert!(sink.is_ready(), "it works, as fast as it may");
+    assert!(sink.is_ready(), "the sink stays ready although its buffer is full");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn p6_transformer_and_sink_report_an_unreachable_registry() {
     let begun = Instant::now() + UNANSWERED;
     let sink = Process::start("sink", &through(pipeline.sink_variables()), Some(free_port()));
     reported(&sink, "sink", "registry down, unknown schema", begun, 0, "unavailable");
-    assert!(sink.is_ready(), "another sink would do no better");
+    assert!(sink.is_ready(), "the sink stays ready while it waits");
     proxy.heal();
     over(&sink, "sink", 0, "unavailable");
     wait_until("what waited to be accepted", OVER, || sink.metric(ACCEPTED) >= 10.0);

@@ -34,8 +34,8 @@ fn a_source_over_the_limit_does_not_hold_other_sources_or_other_codes() {
         harness.accept_all_but(sending, &bad);
     }
     assert_eq!((harness.dispatch.held(), harness.dead_letters.len()), (Some(Hold::DeadLetterLimit), 198));
-    // Another source is delivered at once, and its few refused records become dead letters. Together with those of the
-    // first source, they would be too many.
+    // Another source is delivered at once, and its few refused records become dead letters. Counted together with those
+    // of the first source, they would exceed the limit.
     harness.dispatch.offer((OTHER..OTHER + 10).collect());
     let sending = harness.send();
     let bad_of_other: Vec<u32> = (OTHER..OTHER + 4).collect();

@@ -105,7 +105,7 @@ async fn one_reader_serves_all_streams_until_the_last_stream_is_closed() {
     assert_eq!((beat.ended.len(), beat.left_out), (1, 0));
     assert!(beat.said.unwrap().starts_with("Live"));
     drop(one);
-    assert!(listener.goes_on(), "the other tab is open");
+    assert!(listener.goes_on(), "the other stream is open");
     drop(two);
     assert!(!listener.goes_on());
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -130,7 +130,11 @@ async fn a_stream_sends_a_limited_sample_and_counts_the_events_left_out() {
     listener.ended(&event(1));
     listener.ended(&event(2));
     let beat = stream.next(|ended| ended.event_id.as_deref() == Some("e2")).await.unwrap();
-    assert_eq!((beat.ended.len(), beat.left_out), (1, 0), "what the filter leaves out is no sample");
+    assert_eq!(
+        (beat.ended.len(), beat.left_out),
+        (1, 0),
+        "events that the filter excludes are not counted as left out"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +148,7 @@ async fn a_stream_ends_when_its_reader_fails_its_time_is_over_or_the_console_sto
     assert_eq!(stream.next(|_| true).await, None);
 
     let mut long = test.tail.open(&test.source).unwrap();
-    assert_eq!(long.next(|_| true).await, None, "after its time");
+    assert_eq!(long.next(|_| true).await, None, "its maximum lifetime is over");
 
     let mut last = test.tail.open(&test.source).unwrap();
     test.tail.end();

@@ -42,7 +42,7 @@ impl<C: GroupClient> Session<'_, C> {
         Ok(!self.committer.is_busy())
     }
 
-    /// Commits the starts that are new and waits for the result, at most for [`COMMIT_WAIT`].
+    /// Commits the starting offsets that are new, and waits for the result, at most for [`COMMIT_WAIT`].
     pub(super) fn commit_starts(&mut self, starts: &[FoundStart]) -> Result<(), KafkaError> {
         let Some(list) = new_offsets(&self.settings.input, starts)? else { return Ok(()) };
         let deadline = Instant::now() + COMMIT_WAIT;

@@ -195,7 +195,7 @@ fn a_partition_that_is_assigned_while_the_budget_is_used_up_is_read_after_the_pa
 }
 
 #[test]
-fn a_revoke_ends_the_pause_of_the_partition() {
+fn a_revoke_clears_the_pause_flag_of_the_partition() {
     with_session(
         |_, _| {},
         |mut session, mut work| {
@@ -217,7 +217,7 @@ fn a_revoke_ends_the_pause_of_the_partition() {
 }
 
 #[test]
-fn an_assignment_ends_a_pause_that_an_earlier_assignment_left() {
+fn an_assignment_clears_the_pause_flag_of_an_earlier_assignment() {
     with_session(
         |_, _| {},
         |mut session, mut work| {
@@ -274,7 +274,7 @@ fn no_offset_of_a_lost_partition_is_committed() {
 }
 
 #[test]
-fn the_offset_of_a_first_start_is_committed_before_the_partition_is_assigned() {
+fn a_new_starting_offset_is_committed_before_its_partition_is_assigned() {
     with_session(
         |_, _| {},
         |mut session, work| {

@@ -11,7 +11,8 @@ pub struct Limits {
     pub records: usize,
     /// Time after which the clients are rebuilt if the open transaction could not be ended.
     pub timeout: Duration,
-    /// Maximum time of a commit in a revoke or a stop. After that, the transaction is aborted, for which the same time
-    /// is allowed.
+    /// Maximum time that a revoke, an assignment or a stop waits for a commit. If the offsets could not be sent by
+    /// then, the transaction is aborted, for which the same time is allowed. If the commit itself is unresolved by
+    /// then, the clients are rebuilt.
     pub revoke: Duration,
 }

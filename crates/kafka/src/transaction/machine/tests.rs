@@ -249,7 +249,7 @@ impl Driver {
                 Step::Rebuild(_) => return self.rebuild(),
             }
         }
-        panic!("it does not end: {:?}", self.machine);
+        panic!("the transaction does not end: {:?}", self.machine);
     }
 
     fn put_back(&mut self, partition: Partition) {
@@ -303,7 +303,7 @@ impl Driver {
             self.now += Duration::from_millis(300);
             self.machine.advance(self.now, &mut self.brokers);
         }
-        assert!(!self.machine.is_open(), "it does not end: {:?}", self.machine);
+        assert!(!self.machine.is_open(), "the transaction does not end: {:?}", self.machine);
         self.machine.remove(&BTreeSet::from([partition]));
         self.brokers.owned.remove(&partition);
     }

@@ -79,7 +79,8 @@ fn with_session(test: impl FnOnce(&mut Session<'_, Released, FakeClient>)) {
     with_own_session(&Registry::new(), &CancellationToken::new(), |mut session| test(&mut session));
 }
 
-/// Like [`with_session`], for a test that ends the session: with its registry and its stop.
+/// Like [`with_session`], but passes the session by value, so that the test can end it, and uses the test's registry
+/// and stop token.
 fn with_own_session(
     registry: &Registry,
     stop: &CancellationToken,
@@ -95,7 +96,7 @@ fn with_own_session(
     test(session);
 }
 
-/// Stops a session while the commit of a first offset, before which 7 records have expired, is in progress. `prepare`
+/// Stops a session while the commit of a starting offset is in progress, before which 7 records have expired. `prepare`
 /// and `release` act on the client before the commit and after the stop. Returns how many lost records were reported.
 fn lost_records_at_a_stop(prepare: impl FnOnce(&FakeClient), release: impl FnOnce(&FakeClient)) -> f64 {
     let (registry, stop) = (Registry::new(), CancellationToken::new());
@@ -109,7 +110,7 @@ fn lost_records_at_a_stop(prepare: impl FnOnce(&FakeClient), release: impl FnOnc
         stop.cancel();
         release(&client);
         assert!(matches!(session.run(), (End::Stopped, false)));
-        // The committer's thread ends.
+        // Lets the committer's thread end.
         client.hold_commits(false);
     });
     let families = registry.gather();
@@ -144,7 +145,7 @@ fn restored(session: &mut Session<'_, Released, FakeClient>) -> Result<(), End> 
 }
 
 #[test]
-fn a_new_start_is_committed_before_its_partition_is_added_as_paused() {
+fn a_new_starting_offset_is_committed_before_its_partition_is_added_as_paused() {
     with_session(|session| {
         find_starts(session);
         assert!(restored(session).is_ok());
@@ -187,7 +188,11 @@ fn no_partition_is_added_to_a_lost_assignment() {
         find_starts(session);
         session.member.client().lose_assignment();
         assert!(session.restored().is_ok());
-        assert_eq!(session.member.client().calls(), [], "librdkafka would take it as the answer to the revoke");
+        assert_eq!(
+            session.member.client().calls(),
+            [],
+            "librdkafka would take an added partition as the answer to the revoke"
+        );
     });
 }
 
@@ -209,7 +214,7 @@ fn a_partition_that_is_revoked_before_it_is_added_is_not_added_later() {
 
 /// librdkafka repeats a commit for up to a minute while a broker does not respond.
 #[test]
-fn a_commit_of_starts_that_takes_long_delays_neither_polls_nor_rebalances() {
+fn a_slow_commit_of_starting_offsets_delays_neither_polls_nor_rebalances() {
     with_session(|session| {
         let begun = Instant::now();
         let client = begin_commit(session);
@@ -226,7 +231,7 @@ fn a_commit_of_starts_that_takes_long_delays_neither_polls_nor_rebalances() {
 }
 
 #[test]
-fn a_revoke_waits_for_the_commit_of_first_offsets_and_the_revoked_partition_is_not_added() {
+fn a_revoke_waits_for_the_commit_of_starting_offsets_and_the_revoked_partition_is_not_added() {
     with_session(|session| {
         let client = begin_commit(session);
         client.rebalance(Rebalance::Revoke { partitions: vec![SECOND], lost: false });
@@ -246,7 +251,7 @@ fn a_revoke_waits_for_the_commit_of_first_offsets_and_the_revoked_partition_is_n
 }
 
 #[test]
-fn a_revoke_during_a_commit_of_starts_that_does_not_end_needs_new_clients() {
+fn a_revoke_during_a_commit_of_starting_offsets_that_does_not_end_needs_new_clients() {
     with_session(|session| {
         let client = begin_commit(session);
         client.rebalance(Rebalance::Revoke { partitions: vec![SECOND], lost: false });
@@ -263,7 +268,7 @@ fn a_revoke_during_a_commit_of_starts_that_does_not_end_needs_new_clients() {
 
 /// The commit may be stored, and then no other member finds the loss again.
 #[test]
-fn a_session_that_ends_during_a_commit_of_starts_reports_what_was_lost_before_them() {
+fn a_session_that_ends_during_a_commit_of_starting_offsets_reports_the_records_lost_before_them() {
     let stored = lost_records_at_a_stop(|_| {}, |client| client.hold_commits(false));
     assert_eq!(stored, 7.0);
     let unknown = lost_records_at_a_stop(|_| {}, |_| {});

@@ -165,7 +165,7 @@ fn a_tail_longer_than_the_lookback_is_marked_as_starting_late() {
 }
 
 #[test]
-fn without_waiting_input_only_records_within_the_age_are_read() {
+fn without_waiting_input_only_records_within_the_maximum_age_are_read() {
     let mut brokers = brokers([(0, 50)], &records(48..50));
     (brokers.input, brokers.since) = ((20, 20), Some(48));
     assert_eq!(restore(&brokers), Some(Restored { starts_late: false, offsets: vec![48, 49] }));
@@ -180,12 +180,12 @@ fn a_tail_whose_beginning_has_expired_is_marked_as_starting_late() {
 }
 
 #[test]
-fn a_tail_that_expires_during_the_read_is_complete_once_all_of_it_expired() {
+fn a_tail_that_expires_while_it_is_read_is_complete_when_all_of_it_has_expired() {
     let ended = [(Step::Record(5), 6), (Step::End, 6), (Step::End, 6)];
     let expired = brokers([(5, 8), (7, 9), (8, 9)], &ended);
     assert_eq!(restore(&expired), Some(Restored { starts_late: true, offsets: vec![5] }));
     let retained = brokers([(5, 8), (7, 9)], &ended);
-    assert_eq!(restore(&retained), None, "a record of it is left");
+    assert_eq!(restore(&retained), None, "one record of the tail is still retained");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_record_after_the_end_completes_the_tail_without_being_restored() {
 }
 
 #[test]
-fn after_a_truncation_the_state_is_restored_only_once_the_output_reaches_its_old_end() {
+fn after_a_truncation_the_state_is_restored_when_the_output_reaches_its_old_end_again() {
     // An unclean leader election has removed the records from 2 on.
     let truncated = [(Step::Record(0), 1), (Step::Record(1), 2), (Step::End, 2), (Step::End, 2)];
     assert_eq!(restore(&brokers([(0, 4), (0, 2)], &truncated)), None);
@@ -223,9 +223,9 @@ fn reading_starts_at_the_latest_of_the_count_age_and_retention_limits() {
     let first = |low, end, by_time, offsets| first(Offset(low), Offset(end), Offset(by_time), offsets);
     assert_eq!(first(0, 0, 0, 100), at(0, false), "nothing was ever written");
     assert_eq!(first(0, 50, 0, 100), at(0, false), "everything is read");
-    assert_eq!(first(0, 500, 0, 100), at(400, true), "the count binds");
-    assert_eq!(first(0, 500, 450, 100), at(450, false), "the age binds");
+    assert_eq!(first(0, 500, 0, 100), at(400, true), "the number of offsets is the limit");
+    assert_eq!(first(0, 500, 450, 100), at(450, false), "the age is the limit");
     assert_eq!(first(0, 500, 500, 100), at(500, false), "all is too old to matter");
-    assert_eq!(first(20, 50, 0, 100), at(20, true), "the retention has bitten");
-    assert_eq!(first(20, 50, 30, 100), at(30, false), "but not into what matters");
+    assert_eq!(first(20, 50, 0, 100), at(20, true), "records that might matter have expired");
+    assert_eq!(first(20, 50, 30, 100), at(30, false), "only records that do not matter have expired");
 }

@@ -71,12 +71,16 @@ fn other_dead_letters_of_a_replayed_record_are_resolved_without_a_write() {
     let index = index([replayed, discarded, of("0:3", 7, 70), of("0:4", 8, 80)]);
     let plan = plan_of(&index, &["0:1", "0:3", "0:4"], SinkDeadLetters::AsIs);
     assert_eq!(positions(&plan.resolve_only), ["0:3"]);
-    assert_eq!(writes(&plan), [("0:4".to_owned(), vec!["0:4".to_owned()])], "discarding did not write it");
+    assert_eq!(
+        writes(&plan),
+        [("0:4".to_owned(), vec!["0:4".to_owned()])],
+        "a discarded record was not written before"
+    );
     assert_eq!(plan.resolved_before, 1);
 }
 
 #[test]
-fn remapping_two_typed_records_of_one_raw_record_writes_it_once() {
+fn remapping_two_typed_records_of_one_raw_record_writes_the_raw_record_once() {
     let index = index([of("0:3", 7, 70), of("0:4", 8, 70)]);
     let plan = plan_of(&index, &["0:3", "0:4"], SinkDeadLetters::Remap);
     assert_eq!(writes(&plan), [("0:3".to_owned(), vec!["0:3".to_owned(), "0:4".to_owned()])]);
@@ -134,7 +138,7 @@ fn every_dead_letter_gets_a_target_or_a_refusal_with_a_reason() {
 }
 
 #[test]
-fn a_truncated_value_is_refused_with_its_size_and_the_setting_to_raise() {
+fn a_replay_refuses_a_truncated_dead_letter_with_its_size_and_the_setting_to_raise() {
     let topics = topics();
     let cut = |stage, code| {
         let mut dead_letter = indexed("0:3", stage, code);

@@ -48,7 +48,7 @@ fn create_with_a_taken_title_returns_the_id_of_the_existing_object() {
     let update = Request::new(Method::Put, Effect::Update, "/a");
     assert!(
         matches!(kind(&update, 400, body), ErrorKind::Rejected { .. }),
-        "only a create can be answered by adopting"
+        "only a create can adopt an existing object"
     );
 }
 

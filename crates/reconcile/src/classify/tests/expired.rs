@@ -50,7 +50,7 @@ fn a_record_is_unverifiable_only_if_typed_records_of_its_time_may_have_expired()
 }
 
 #[test]
-fn expired_records_count_as_lost_unless_typed_records_or_receipts_prove_reading() {
+fn expired_records_count_as_lost_unless_typed_records_or_receipts_prove_that_they_were_read() {
     // No group has committed an offset: the gateway wrote records long before the other services started.
     let mut facts = Facts { receipts_kept: Receipts::Kept(Retained::Whole), ..play(&[vec![(1, Fate::Waiting, 5)]], 0) };
     facts

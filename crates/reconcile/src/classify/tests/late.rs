@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_unprocessed_record_is_late_once_it_is_too_old() {
+fn an_unprocessed_record_written_before_late_before_is_reported_as_late() {
     let facts = play(&[vec![(1, Fate::Accepted, 0), (101, Fate::TypedOnly, 0), (102, Fate::Waiting, 0)]], 0);
     let close = |late_before| {
         let mut reconciliation =

@@ -80,7 +80,7 @@ fn a_repeat_in_another_partition_is_not_reported_once_its_id_left_the_window() {
 }
 
 #[test]
-fn a_repeat_without_a_key_in_another_partition_is_found_as_repeated_without_key() {
+fn a_repeat_without_a_key_in_another_partition_is_reported_as_repeated_without_key() {
     let spread: Vec<Delivery> = (0..10).map(|number| (number % 6, i64::from(number), None)).collect();
     let report = deliveries(0..12, &spread).classify();
     assert!(!report.balances());

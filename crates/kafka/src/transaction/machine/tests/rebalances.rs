@@ -28,7 +28,7 @@ fn an_assignment_makes_only_the_open_transaction_due() {
     assert!(machine.accept(Position::new(0, 0), now, &mut brokers));
     assert!(matches!(machine.step(now), Step::Poll(Some(_))), "it is not due yet");
     machine.begin_assign(now);
-    assert_eq!(machine.step(now), Step::Advance, "handling the assignment may take longer than the transaction may");
+    assert_eq!(machine.step(now), Step::Advance, "handling the assignment may exceed the timeout of the transaction");
     while machine.is_open() {
         machine.advance(now, &mut brokers);
     }
