@@ -13,8 +13,10 @@ demo: ## Run the whole pipeline in one process, on an embedded broker and a simu
 # The folder of cargo's binaries, for programs that cargo does not start.
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-# Starts a real Kafka for a command. `cargo run --package e2e` would compile most crates once more, with other features.
-WITH_REAL_KAFKA = $(TARGET_DIR)/debug/with-real-kafka
+# Starts a real Kafka for a command. The end-to-end tests use the binaries that were built together with the tests. To
+# build them alone would compile most crates once more, because the tests enable features of some libraries; a test
+# (shipped_features.rs) checks that none of these features changes what a binary does.
+WITH_REAL_KAFKA = E2E_BINARIES=built $(TARGET_DIR)/debug/with-real-kafka
 
 # Most of the tests that take long only wait, so that more of them run at the same time than the machine has cores. The
 # end-to-end tests take turns (e2e/src/turn.rs).
@@ -65,7 +67,7 @@ PACE ?= 4s
 
 chaos: ## Kill, pause, restart and scale everything under load: DURATION=10m BROKERS=1|3 RATE=1000 SEED=… (of a run to repeat)
 	@cargo build $(CARGO_QUIET) --workspace --bins
-	@$(TARGET_DIR)/debug/chaos --duration $(DURATION) --brokers $(BROKERS) --rate $(RATE) --pace $(PACE) $(if $(SEED),--seed $(SEED))
+	@E2E_BINARIES=built $(TARGET_DIR)/debug/chaos --duration $(DURATION) --brokers $(BROKERS) --rate $(RATE) --pace $(PACE) $(if $(SEED),--seed $(SEED))
 
 PYTHON_ENV := .cache/python
 
@@ -103,8 +105,11 @@ dashboard: ## Write the dashboard's file from deploy/grafana/dashboard.py
 manifests: ## Write deploy/kubernetes from the chart (after ops-check, which compiles helm)
 	@HELM=$(CURDIR)/.cache/ops/bin/helm deploy/checks/render deploy/kubernetes
 
+# The commit that the image and `customerio_build_info` show.
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
 up: ## Build the image and start everything with Docker Compose
-	docker compose up --build --detach
+	REVISION=$(REVISION) docker compose up --build --detach
 
 down: ## Stop what `up` started; data stays (docker compose down --volumes removes it)
 	docker compose down

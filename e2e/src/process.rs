@@ -22,7 +22,8 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// Returns the path of one of the workspace's binaries. The first call builds them.
+/// Returns the path of one of the workspace's binaries. The first call builds them, unless `E2E_BINARIES` is `built`, as
+/// the Makefile sets it.
 ///
 /// # Panics
 /// Panics if the binaries cannot be built.
@@ -35,13 +36,15 @@ pub fn binary(name: &str) -> PathBuf {
     let folder = if own_folder.ends_with("deps") { own_folder.parent().expect("target/<profile>") } else { own_folder }
         .to_owned();
     BUILD.call_once(|| {
+        if std::env::var_os("E2E_BINARIES").is_some_and(|state| state == "built") {
+            return;
+        }
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--bins", "--workspace", "--manifest-path"]);
         build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
         build.arg("--target-dir").arg(folder.parent().expect("the target folder"));
-        if folder.ends_with("release") {
-            build.arg("--release");
-        }
+        // Debug binaries are built with the tests, as `make test` builds them (Makefile).
+        build.arg(if folder.ends_with("release") { "--release" } else { "--tests" });
         assert!(build.status().expect("cargo").success(), "the binaries do not build");
     });
     folder.join(name)
