@@ -38,3 +38,83 @@ pub const VERSION: &str = "version";
 pub(crate) fn number(value: Option<&[u8]>) -> Option<i64> {
     std::str::from_utf8(value?).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::dead_letter::header as dead_letter;
+
+    /// The headers of raw records, typed records and receipts. Records that are already on the topics, and programs of
+    /// others, have these names, so a name never changes.
+    const OF_RECORDS: [(&str, &str); 12] = [
+        (super::RECEIVED_AT, "received-at"),
+        (super::SOURCE, "source"),
+        (super::CIO_TIMESTAMP, "cio-timestamp"),
+        (super::CIO_SIGNATURE, "cio-signature"),
+        (super::CONTENT_TYPE, "content-type"),
+        (super::CONTENT_ENCODING, "content-encoding"),
+        (super::TRACEPARENT, "traceparent"),
+        (super::EVENT_ID, "event-id"),
+        (super::RAW_OFFSET, "raw-offset"),
+        (super::REPLAY_OF, "replay-of"),
+        (super::REPROCESS, "reprocess"),
+        (super::VERSION, "version"),
+    ];
+
+    /// The headers that only records of the dead-letter topic have.
+    const OF_DEAD_LETTERS: [(&str, &str); 17] = [
+        (dead_letter::STAGE, "dead-letter-stage"),
+        (dead_letter::CODE, "dead-letter-code"),
+        (dead_letter::MESSAGE, "dead-letter-message"),
+        (dead_letter::TOPIC, "dead-letter-topic"),
+        (dead_letter::PARTITION, "dead-letter-partition"),
+        (dead_letter::OFFSET, "dead-letter-offset"),
+        (dead_letter::AT, "dead-letter-at"),
+        (dead_letter::VERSION, "dead-letter-version"),
+        (dead_letter::ORIGINAL_SIZE, "dead-letter-original-size"),
+        (dead_letter::ORIGINAL_SHA256, "dead-letter-original-sha256"),
+        (dead_letter::BATCH, "dead-letter-batch"),
+        (dead_letter::RESOLVES, "dead-letter-resolves"),
+        (dead_letter::RESOLUTION, "dead-letter-resolution"),
+        (dead_letter::BY, "dead-letter-by"),
+        (dead_letter::NOTE, "dead-letter-note"),
+        (dead_letter::DELIVERED_FROM, "sink-delivered-from"),
+        (dead_letter::CHECKED_TO, "failed-batches-checked-to"),
+    ];
+
+    /// Returns the names of the public constants of a module.
+    fn constants(source: &str) -> Vec<&str> {
+        source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub const ")?.split_once(':'))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    #[test]
+    fn every_header_has_the_name_that_records_on_the_topics_have() {
+        for (constant, name) in OF_RECORDS.into_iter().chain(OF_DEAD_LETTERS) {
+            assert_eq!(constant, name);
+        }
+        assert_eq!(constants(include_str!("header.rs")).len(), OF_RECORDS.len(), "a header without a pinned name");
+        let source = include_str!("dead_letter/header.rs");
+        assert_eq!(constants(source).len(), OF_DEAD_LETTERS.len(), "a header without a pinned name");
+    }
+
+    #[test]
+    fn the_documented_headers_of_dead_letters_are_those_that_exist() {
+        // The odd pieces are between backquotes. The page shortens a name that follows a longer one: `-partition`.
+        let page = include_str!("../../../docs/dead-letters.md");
+        let quoted: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+        for (_, name) in OF_DEAD_LETTERS {
+            let short = name.strip_prefix("dead-letter").unwrap_or(name);
+            assert!(
+                quoted.contains(&name) || quoted.contains(&short),
+                "docs/dead-letters.md does not describe `{name}`"
+            );
+        }
+        for name in quoted.iter().filter(|name| name.starts_with("dead-letter-")) {
+            assert!(OF_DEAD_LETTERS.iter().any(|(known, _)| known == name), "`{name}` is not a header");
+        }
+        assert!(quoted.contains(&super::REPLAY_OF));
+    }
+}

@@ -92,6 +92,26 @@ impl FromStr for OptionalTopic {
     }
 }
 
+/// Names of the pipeline's four topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipelineTopics {
+    /// Raw topic: webhooks as they were received.
+    pub raw: TopicName,
+    /// Typed topic: mapped events.
+    pub typed: TopicName,
+    /// Dead-letter topic: dead letters and their resolutions.
+    pub dead_letters: TopicName,
+    /// Receipts topic; `None` if the sink writes no receipts.
+    pub receipts: Option<TopicName>,
+}
+
+impl PipelineTopics {
+    /// Iterates over the names, in the order of the pipeline.
+    pub fn names(&self) -> impl Iterator<Item = &TopicName> {
+        [&self.raw, &self.typed, &self.dead_letters].into_iter().chain(&self.receipts)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -126,7 +126,7 @@ where
 }
 
 /// Limits a fetch response to `bytes`, but at least 64 KiB and at most 1 MiB. Each partition gets up to half of it. A
-/// response counts towards the queue's limit only once it has arrived and is unpacked: similar webhooks in one batch
+/// response counts towards the queue's limit only once it has arrived and is unpacked: similar records in one batch
 /// take 10 to 25 times their compressed size, and librdkafka's buffers up to 1.75 times that. A record that is larger
 /// is fetched by itself (KIP-74).
 pub(crate) fn limit_responses(config: &mut ClientConfig, bytes: usize) {

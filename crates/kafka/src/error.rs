@@ -1,5 +1,6 @@
 //! Errors of Kafka operations, with their remedies.
 
+use contract::remedy::CREATE_IT;
 use contract::{Offset, Partition};
 
 /// A failure of a Kafka operation. The messages contain the operation and the topic, never the content of a record.
@@ -21,7 +22,7 @@ pub enum KafkaError {
         reason: String,
     },
     /// A topic does not exist.
-    #[error("the topic `{0}` does not exist; create it, for example with `customerio-aep setup apply --only kafka`")]
+    #[error("the topic `{0}` does not exist; {create}", create = CREATE_IT)]
     NoTopic(String),
     /// A started record has no outcome for too long, although the work does not wait for an external system.
     #[error(

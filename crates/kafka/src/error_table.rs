@@ -1,6 +1,12 @@
 //! The meaning of librdkafka's error codes. Every decision of this crate that depends on a code is made here, so that
 //! the decisions can be compared. The test lists the decisions for all codes.
+//!
+//! What rdkafka reports as a variant or as a flag of an error, and not as a code, is evaluated where it is used: the
+//! end of a partition, a fatal error of a poll, a failed seek or flush, and whether an error of a transaction is fatal,
+//! retriable or needs an abort. Some errors are made up with a code, for example a time-out of this crate; nothing is
+//! decided there.
 
+use contract::remedy::CREATE_TOPIC;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
 use service::Reason;
 
@@ -33,7 +39,7 @@ pub(crate) fn reason_and_remedy(code: Option<Code>) -> (Reason, &'static str) {
         Some(Code::SSL) => (Reason::Tls, "check KAFKA_SSL_CA, the client's certificate and KAFKA_SECURITY_PROTOCOL"),
         Some(Code::Resolve) => (Reason::Dns, "check the host names in KAFKA_BOOTSTRAP_SERVERS and the name server"),
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
-            (Reason::Missing, "create the topic, for example with `customerio-aep setup apply --only kafka`")
+            (Reason::Missing, CREATE_TOPIC)
         }
         Some(Code::OperationTimedOut | Code::TimedOutQueue | Code::RequestTimedOut | Code::MessageTimedOut) => {
             (Reason::Timeout, CHECK_BROKERS)
@@ -86,6 +92,26 @@ pub(crate) fn refusal(code: Code) -> Option<Refusal> {
 /// timeout.
 pub(crate) fn is_fenced(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
+/// Whether a topic exists already.
+pub(crate) fn is_existing_topic(code: Code) -> bool {
+    code == Code::TopicAlreadyExists
+}
+
+/// Whether this client may not know the partitions of a topic, however often it asks.
+pub(crate) fn forbids_topic(code: Code) -> bool {
+    code == Code::TopicAuthorizationFailed
+}
+
+/// Whether other errors, which are more specific, come before this one: those of the single brokers.
+pub(crate) fn is_unspecific(code: Code) -> bool {
+    code == Code::AllBrokersDown
+}
+
+/// Whether a reader is at the end of a partition, which librdkafka reports as an error.
+pub(crate) fn is_partition_end(code: Code) -> bool {
+    code == Code::PartitionEOF
 }
 
 /// Whether a topic does not exist.
@@ -181,11 +207,15 @@ mod tests {
 
     /// Returns all decisions that depend on a code, except for [`reason_and_remedy`].
     fn decisions(code: Code) -> Vec<String> {
-        let named: [(&str, bool); 8] = [
+        let named: [(&str, bool); 12] = [
             ("of every rebalance", is_of_rebalances(code)),
             ("purged", is_purged(code)),
             ("in consequence", is_in_consequence(code)),
             ("fenced", is_fenced(code)),
+            ("existing topic", is_existing_topic(code)),
+            ("topic forbidden", forbids_topic(code)),
+            ("unspecific", is_unspecific(code)),
+            ("end of a partition", is_partition_end(code)),
             ("missing topic", is_missing_topic(code)),
             ("stops reading", stops_reading(code)),
             ("refused for size", is_refused_for_size(code)),

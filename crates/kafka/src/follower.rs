@@ -4,14 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use contract::{Position, TopicName};
+use rdkafka::Message;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as RdError;
-use rdkafka::{Message, Offset as RdOffset, TopicPartitionList};
 
 use crate::client::{Isolation, PlainConsumer, create, observing, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::error_table::stops_reading;
+use crate::partition_list;
 use crate::record::Record;
 
 /// The result of [`Follower::next`].
@@ -52,11 +53,7 @@ impl Follower {
         config.set("auto.offset.reset", "error");
         set_default(&mut config, "queued.max.messages.kbytes", "8192");
         let consumer = create(&config)?;
-        let mut list = TopicPartitionList::new();
-        for (topic, Position { partition, offset }) in starts {
-            list.add_partition_offset(topic.as_str(), partition.0, RdOffset::Offset(offset.0))
-                .map_err(KafkaError::during("building a list of offsets"))?;
-        }
+        let list = partition_list::positions_of_topics(starts)?;
         consumer.assign(&list).map_err(KafkaError::during("assigning a reader"))?;
         Ok(Self { consumer })
     }

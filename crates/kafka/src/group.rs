@@ -14,12 +14,13 @@ use contract::{Partition, TopicName};
 use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError as RdError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError as RdError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::client::{Callbacks, Context, create_with, limit_responses, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::error_table::is_partition_end;
 use crate::partition_list;
 use crate::record::Polled;
 
@@ -66,7 +67,7 @@ impl Callbacks for GroupCallbacks {
     /// Suppresses the log line for the end of a partition, which librdkafka reports here as an error, and again as the
     /// result of `poll`.
     fn error(&self, error: &RdError, _: &str) -> bool {
-        !matches!(error, RdError::PartitionEOF(_)) && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
+        !matches!(error, RdError::PartitionEOF(_)) && !error.rdkafka_error_code().is_some_and(is_partition_end)
     }
 }
 

@@ -44,11 +44,17 @@ pub(crate) enum RebalanceKind {
 }
 
 impl ConsumerMetrics {
-    /// Registers the metrics; `service` is a part of the name of `customerio_{service}_oldest_unsettled_seconds`.
+    /// Registers the metrics. `service` is a part of the name of `customerio_{service}_oldest_unsettled_seconds`, and
+    /// `receiver` is the service that sets the header `received-at`, as the help text of that metric calls it.
     ///
     /// # Errors
     /// If the registry already has a metric with one of the names.
-    pub fn register(registry: &Registry, service: &str, topic: &TopicName) -> Result<Self, prometheus::Error> {
+    pub fn register(
+        registry: &Registry,
+        service: &str,
+        receiver: &str,
+        topic: &TopicName,
+    ) -> Result<Self, prometheus::Error> {
         let new = Registrar::new(registry);
         let lag = new.gauges(
             "customerio_kafka_consumer_lag_records",
@@ -85,10 +91,8 @@ impl ConsumerMetrics {
             "customerio_kafka_stale_completions_total",
             "Records settled after their partition was revoked; the next owner reads them again",
         )?;
-        let oldest = new.fractional_gauge(&format!("customerio_{service}_oldest_unsettled_seconds"), "How long ago the gateway received the oldest record that has no durable outcome yet, in this instance's partitions; 0 if there is none that waits for more than two seconds")?;
-        for kind in ["assigned", "revoked", "lost"] {
-            rebalances.with_label_values(&[kind]);
-        }
+        let oldest = new.fractional_gauge(&format!("customerio_{service}_oldest_unsettled_seconds"), &format!("How long ago {receiver} received the oldest record that has no durable outcome yet, in this instance's partitions; 0 if there is none that waits for more than two seconds"))?;
+        ["assigned", "revoked", "lost"].iter().for_each(|kind| drop(rebalances.with_label_values(&[kind])));
         Ok(Self {
             topic: topic.to_string(),
             lag,
@@ -215,7 +219,7 @@ mod tests {
     #[test]
     fn the_exposition_is_pinned() {
         let registry = Registry::new();
-        let metrics = ConsumerMetrics::register(&registry, "sink", &"typed".parse().unwrap()).unwrap();
+        let metrics = ConsumerMetrics::register(&registry, "sink", "the gateway", &"typed".parse().unwrap()).unwrap();
         metrics.show_partitions(12);
         metrics.processed_to(Position::new(3, 100));
         metrics.processed_to(Position::new(4, 200));
@@ -234,7 +238,7 @@ mod tests {
     #[test]
     fn the_gauge_of_assigned_partitions_counts_the_partitions_of_this_instance() {
         let registry = Registry::new();
-        let metrics = ConsumerMetrics::register(&registry, "sink", &"typed".parse().unwrap()).unwrap();
+        let metrics = ConsumerMetrics::register(&registry, "sink", "the gateway", &"typed".parse().unwrap()).unwrap();
         let assigned = || {
             let text = exposition(&registry);
             let line = text.lines().find(|line| line.starts_with("customerio_kafka_assigned_partitions")).unwrap();

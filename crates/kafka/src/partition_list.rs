@@ -20,6 +20,17 @@ pub(crate) fn positions(topic: &TopicName, positions: &[Position]) -> Result<Top
     build(topic, positions.iter().map(|position| (position.partition, RdOffset::Offset(position.offset.0))))
 }
 
+/// Builds a list of partitions of several topics with offsets.
+pub(crate) fn positions_of_topics<'t>(
+    positions: impl IntoIterator<Item = (&'t TopicName, Position)>,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (topic, Position { partition, offset }) in positions {
+        add(&mut list, topic, partition, RdOffset::Offset(offset.0))?;
+    }
+    Ok(list)
+}
+
 /// Builds a list of partitions of one topic, each at its first offset.
 pub(crate) fn beginnings(topic: &TopicName, partitions: &[Partition]) -> Result<TopicPartitionList, KafkaError> {
     build(topic, partitions.iter().map(|partition| (*partition, RdOffset::Beginning)))
@@ -45,10 +56,19 @@ fn build(
 ) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(elements.len());
     for (partition, offset) in elements {
-        list.add_partition_offset(topic.as_str(), partition.0, offset)
-            .map_err(KafkaError::during("building a list of offsets"))?;
+        add(&mut list, topic, partition, offset)?;
     }
     Ok(list)
+}
+
+fn add(
+    list: &mut TopicPartitionList,
+    topic: &TopicName,
+    partition: Partition,
+    offset: RdOffset,
+) -> Result<(), KafkaError> {
+    list.add_partition_offset(topic.as_str(), partition.0, offset)
+        .map_err(KafkaError::during("building a list of offsets"))
 }
 
 /// Builds a list for a commit: each offset with its metadata, if there is any.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use contract::raw::received_at_or;
 use contract::{Offset, Partition, Position, TopicName};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Callbacks, Context, Isolation, create_with, limit_responses, observing, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
+use crate::error_table::is_unspecific;
 use crate::health::{KafkaHealth, OPEN_TRANSACTION, by_code, kafka_trouble};
 use crate::metrics::ConsumerMetrics;
 use crate::partition_list;
@@ -51,8 +53,7 @@ impl Complaints {
 
 impl Callbacks for Complaints {
     fn error(&self, error: &RdError, reason: &str) -> bool {
-        // AllBrokersDown follows the errors of the single brokers, which are more specific.
-        if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown) {
+        if let Some(code) = error.rdkafka_error_code().filter(|code| !is_unspecific(*code)) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned(), Instant::now()));
         }
         true
@@ -303,17 +304,12 @@ fn first_received(
     while found.len() < from.len() && Instant::now() < deadline {
         if let Some(Ok(message)) = reader.poll(Duration::from_millis(50)) {
             let record = Record::new(&message);
-            found.entry(record.partition()).or_insert_with(|| received_at(&record));
+            let received_at = || received_at_or(record.header(header::RECEIVED_AT), record.timestamp());
+            found.entry(record.partition()).or_insert_with(received_at);
         }
     }
     reader.unassign().map_err(KafkaError::during("unassigning a reader"))?;
     Ok(found)
-}
-
-/// Returns the header `received-at`, or the record's timestamp if the header is missing.
-fn received_at(record: &Record<'_>) -> i64 {
-    let stated = record.header(header::RECEIVED_AT).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    stated.or(record.timestamp()).unwrap_or_default()
 }
 
 #[cfg(test)]

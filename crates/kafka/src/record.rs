@@ -239,13 +239,15 @@ impl From<&Record<'_>> for OwnedRecord {
 pub struct PackedRecord {
     /// Partition and offset of the record.
     pub position: Position,
+    /// Timestamp of the record in milliseconds since 1970.
+    pub timestamp: Option<i64>,
     /// Key, value, and the name and value of each header. Each of these pieces follows its length, which is -1 for
     /// null.
     pieces: Box<[u8]>,
 }
 
 impl PackedRecord {
-    /// Packs a record.
+    /// Packs a record without a timestamp.
     #[must_use]
     pub fn pack<'a>(
         position: Position,
@@ -268,7 +270,7 @@ impl PackedRecord {
             add(Some(header.name.as_bytes()));
             add(header.value);
         }
-        Self { position, pieces: pieces.into_boxed_slice() }
+        Self { position, timestamp: None, pieces: pieces.into_boxed_slice() }
     }
 
     /// Key of the record.
@@ -306,7 +308,7 @@ impl PackedRecord {
     /// Approximate number of bytes of memory that the record takes, including its slot in a queue.
     #[must_use]
     pub fn size(&self) -> usize {
-        const PLACE: usize = 160;
+        const PLACE: usize = 192;
         PLACE + self.pieces.len()
     }
 }
@@ -315,7 +317,8 @@ impl From<&Record<'_>> for PackedRecord {
     fn from(record: &Record<'_>) -> Self {
         // `pack` iterates twice, and the iterator over a record's headers cannot be cloned.
         let headers: Vec<Header<'_>> = record.headers().collect();
-        Self::pack(record.position(), record.key(), record.value(), headers.iter().copied())
+        let packed = Self::pack(record.position(), record.key(), record.value(), headers.iter().copied());
+        Self { timestamp: record.timestamp(), ..packed }
     }
 }
 
@@ -358,5 +361,16 @@ mod tests {
         }
         let bare = PackedRecord::pack(Position::new(0, 0), None, b"v", std::iter::empty());
         assert_eq!((bare.headers().count(), bare.value()), (0, &b"v"[..]));
+    }
+
+    #[test]
+    fn a_packed_record_keeps_the_timestamp_of_the_record() {
+        let position = Position::new(3, 17);
+        let polled = Polled::Fake(FakeRecord { position, timestamp: 1_700_000_000_000, value: b"value".to_vec() });
+        let packed = PackedRecord::from(&polled.record());
+        assert_eq!(
+            (packed.position, packed.timestamp, packed.value()),
+            (position, Some(1_700_000_000_000), &b"value"[..])
+        );
     }
 }

@@ -360,7 +360,7 @@ mod tests {
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");
         let consumer = outsider(&connection, "group").unwrap();
         let registry = Registry::new();
-        let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
+        let metrics = ConsumerMetrics::register(&registry, "test", "the gateway", &topic).unwrap();
         let reported = || {
             let families = registry.gather();
             let expired = families.iter().find(|family| family.name().ends_with("records_expired_total")).unwrap();
@@ -447,7 +447,7 @@ mod tests {
             let gap = Some(Gap::Replaced { committed, last: other.offset, low: Offset(0), high: Offset(8) });
             assert_eq!((start.is_new, start.gap), (true, gap), "{other}");
             let registry = Registry::new();
-            let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
+            let metrics = ConsumerMetrics::register(&registry, "test", "the gateway", &topic).unwrap();
             commit_starts(&consumer, &topic, &[start], &metrics).unwrap();
             let families = registry.gather();
             let replaced = families.iter().find(|family| family.name().ends_with("logs_replaced_total")).unwrap();

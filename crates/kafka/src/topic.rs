@@ -10,12 +10,11 @@ use rdkafka::admin::{
 };
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::RDKafkaErrorCode;
 
 use crate::client::{Context, LogOnly, PlainConsumer, create};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::error_table::is_missing_topic;
+use crate::error_table::{is_existing_topic, is_missing_topic};
 use crate::partition_list;
 use crate::watermarks::{Watermarks, watermarks};
 
@@ -197,11 +196,11 @@ impl Topics {
         let answer = admin.create_topics([&topic], &options).await.map_err(KafkaError::during("creating a topic"))?;
         match answer.into_iter().next() {
             Some(Ok(_)) => Ok(Ensured::Created),
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {
-                Ok(Ensured::Exists { partitions: self.partitions(&spec.name, Duration::from_secs(10))? })
-            }
-            Some(Err((_, code))) => {
+            Some(Err((_, code))) if !is_existing_topic(code) => {
                 Err(KafkaError::during("creating a topic")(rdkafka::error::KafkaError::AdminOp(code)))
+            }
+            Some(Err(_)) | None => {
+                Ok(Ensured::Exists { partitions: self.partitions(&spec.name, Duration::from_secs(10))? })
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contract::TopicName;
+use contract::remedy::COMPARE_SETTINGS;
 
 use crate::connection::Connection;
 use crate::error::KafkaError;
@@ -117,7 +118,7 @@ pub async fn warn_of_differences(connection: Connection, needs: Vec<Need>) {
             Err(error) if is_unanswered(&error) => tracing::debug!(topic = %need.topic, %error, "comparing settings"),
             Err(error) => tracing::warn!(
                 topic = %need.topic, %error,
-                "a topic's settings could not be compared with what this service needs; allow the operation DescribeConfigs on the topic, or compare them with `customerio-aep setup plan --only kafka`"
+                "a topic's settings could not be compared with what this service needs; allow the operation DescribeConfigs on the topic, or {COMPARE_SETTINGS}"
             ),
         }
     }

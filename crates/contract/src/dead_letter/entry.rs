@@ -1,7 +1,8 @@
-//! Reads the records of the dead-letter topic: dead letters, and the resolutions that resolve them.
+//! Reads the records of the dead-letter topic: dead letters, the resolutions that resolve them, and marks.
 
 use super::cut::Cut;
 use super::header;
+use super::mark::Mark;
 use super::resolution::{Resolution, ResolutionKind};
 use super::stage::Stage;
 use super::written::{DeadLetter, Origin};
@@ -9,7 +10,7 @@ use crate::header::{Header, REPLAY_OF, number};
 use crate::position::{Offset, Position};
 
 /// Names of the headers that [`Entry::read`] evaluates.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     header::STAGE,
     header::CODE,
     header::MESSAGE,
@@ -24,6 +25,8 @@ const NAMES: [&str; 14] = [
     header::ORIGINAL_SIZE,
     header::ORIGINAL_SHA256,
     header::BATCH,
+    header::DELIVERED_FROM,
+    header::CHECKED_TO,
 ];
 
 /// A record of the dead-letter topic.
@@ -33,7 +36,9 @@ pub enum Entry {
     DeadLetter(DeadLetter),
     /// The resolution of a dead letter in the same partition.
     Resolution(Resolution),
-    /// A record that is neither a dead letter nor a resolution; another program wrote it.
+    /// The progress of a sink.
+    Mark(Mark),
+    /// A record that is none of these; another program wrote it.
     Foreign,
 }
 
@@ -48,7 +53,24 @@ impl Entry {
                 found[index] = value;
             }
         }
-        let [stage, code, message, topic, partition, offset, at, resolves, kind, by, note, size, sha256, batch] = found;
+        let [
+            stage,
+            code,
+            message,
+            topic,
+            partition,
+            offset,
+            at,
+            resolves,
+            kind,
+            by,
+            note,
+            size,
+            sha256,
+            batch,
+            delivered_from,
+            checked_to,
+        ] = found;
         let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned());
         if let Some(dead_letter) = number(resolves).map(Offset) {
             let Some(kind) = kind.and_then(ResolutionKind::from_name) else { return Self::Foreign };
@@ -56,7 +78,9 @@ impl Entry {
             return Self::Resolution(Resolution { dead_letter, kind, by, note, at });
         }
         let Some(stage) = stage.and_then(|stage| Stage::from_name(std::str::from_utf8(stage).ok()?)) else {
-            return Self::Foreign;
+            let delivered_from = text(delivered_from).map(Mark::DeliveredFrom);
+            let mark = delivered_from.or_else(|| number(checked_to).map(Mark::FailedBatchesCheckedTo));
+            return mark.map_or(Self::Foreign, Self::Mark);
         };
         let partition = number(partition).and_then(|partition| i32::try_from(partition).ok());
         let origin = match (text(topic), partition, number(offset)) {
@@ -128,10 +152,25 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_read_as_it_was_written() {
+        for mark in [Mark::DeliveredFrom("typed".to_owned()), Mark::FailedBatchesCheckedTo(1_700_000_000_000)] {
+            assert_eq!(read(&mark.headers()), Entry::Mark(mark));
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_whose_original_record_has_the_header_of_a_mark_is_read_as_a_dead_letter() {
+        let dead_letter = DeadLetter::new(Stage::Sink, "refused", "no", 99);
+        let headers = [Mark::FailedBatchesCheckedTo(7).headers(), dead_letter.headers()].concat();
+        assert_eq!(read(&headers), Entry::DeadLetter(dead_letter));
+    }
+
+    #[test]
     fn a_record_that_another_program_wrote_is_foreign() {
         let one = |name, value: &'static [u8]| Entry::read([Header { name, value: Some(value) }].into_iter());
         assert_eq!(one("x", b"1"), Entry::Foreign);
         assert_eq!(one(header::STAGE, b"nowhere"), Entry::Foreign);
         assert_eq!(one(header::RESOLVES, b"12"), Entry::Foreign);
+        assert_eq!(one(header::CHECKED_TO, b"today"), Entry::Foreign);
     }
 }

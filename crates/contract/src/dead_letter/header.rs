@@ -1,4 +1,4 @@
-//! Names of the headers that dead letters and resolutions have.
+//! Names of the headers that dead letters, resolutions and marks have.
 
 /// Stage that wrote the dead letter: `gateway`, `transformer`, `sink` or `platform`.
 pub const STAGE: &str = "dead-letter-stage";
@@ -32,5 +32,10 @@ pub const BY: &str = "dead-letter-by";
 /// On a resolution: explanation by the person who resolved the dead letter.
 pub const NOTE: &str = "dead-letter-note";
 
-/// Common prefix of the header names in this module.
+/// On a mark: the input topic from which a sink has delivered records.
+pub const DELIVERED_FROM: &str = "sink-delivered-from";
+/// On a mark: the time up to which Platform's failed batches were read, in milliseconds since 1970, decimal.
+pub const CHECKED_TO: &str = "failed-batches-checked-to";
+
+/// Common prefix of the header names of dead letters and resolutions.
 pub(super) const PREFIX: &str = "dead-letter-";

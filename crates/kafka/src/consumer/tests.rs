@@ -79,7 +79,7 @@ impl Running {
         let mut settings = ConsumerSettings {
             connection: kafka.connection(),
             group: "group".to_owned(),
-            metrics: ConsumerMetrics::register(&registry, "test", &input).unwrap(),
+            metrics: ConsumerMetrics::register(&registry, "test", "the gateway", &input).unwrap(),
             health: KafkaHealth::new(
                 &Waiting::register("test", &registry, &Readiness::default()).unwrap(),
                 Ready::Depends,

@@ -20,7 +20,7 @@ fn setting(bootstrap: &str) -> Setting {
     readiness.set_ready();
     let waiting = Waiting::register("test", &registry, &readiness).unwrap();
     let health = KafkaHealth::new(&waiting, Ready::Depends);
-    let metrics = ConsumerMetrics::register(&registry, "test", &topic).unwrap();
+    let metrics = ConsumerMetrics::register(&registry, "test", "the gateway", &topic).unwrap();
     let connection = Connection::plaintext(bootstrap, "test");
     let probe = Probe::of_reader(&connection, &topic, &health, &metrics).unwrap();
     Setting { registry, metrics, probe, waiting, readiness }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use contract::{Partition, Position};
 
 use super::end::{End, given_up, rebuild};
+use super::output_log::BrokerLog;
 use super::processor::Processor;
 use super::restore::{Delay, Finding};
 use super::session::Session;
@@ -53,7 +54,8 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         let candidates = partitions.iter().map(|&partition| Candidate { partition, state: self.processor.new_state() });
         let candidates = candidates.collect();
         self.check_counterparts().map_err(|error| self.given_up(error))?;
-        self.restores.begin(candidates);
+        let context = self.restore_context.clone();
+        self.restores.begin(|| BrokerLog::new(context), candidates);
         Ok(())
     }
 

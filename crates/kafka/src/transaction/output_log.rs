@@ -6,7 +6,7 @@ use contract::{Offset, Partition, Position, TopicName};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 
-use super::tail::{Lookback, OutputLog, TailReader};
+use super::tail::{OutputLog, TailReader};
 use crate::client::{Isolation, PlainConsumer, frugal_observer, outsider};
 use crate::connection::Connection;
 use crate::error::KafkaError;
@@ -27,7 +27,6 @@ pub(super) struct RestoreContext {
     pub(super) group: String,
     pub(super) input: TopicName,
     pub(super) output: TopicName,
-    pub(super) lookback: Lookback,
     pub(super) from_beginning: FromBeginning,
     /// Last processed record of each partition whose log was found to be replaced.
     pub(super) replaced: Latest,
@@ -51,7 +50,7 @@ impl OutputLog for BrokerLog {
     type Reader = PlainConsumer;
 
     fn starts(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError> {
-        let RestoreContext { connection, group, input, output, from_beginning, replaced, pending, .. } = &self.context;
+        let RestoreContext { connection, group, input, output, from_beginning, replaced, pending } = &self.context;
         let has_output = |partition| {
             let Watermarks { high, .. } = self.topics.watermarks(output, partition, CALL)?;
             Ok((high > Offset(0)).then(|| format!("{output}[{partition}]")))

@@ -15,7 +15,9 @@ use super::machine::Outcome;
 use crate::client::{Callbacks, Context, set_default};
 use crate::connection::Connection;
 use crate::error::KafkaError;
-use crate::error_table::{self, Refusal, is_purged, is_refused_for_size, refusal};
+use crate::error_table::{
+    self, DeliveryFailure, Refusal, delivery_failure, forbids_topic, is_purged, is_refused_for_size, refusal,
+};
 use crate::health::KafkaHealth;
 use crate::producer::NewRecord;
 
@@ -155,7 +157,7 @@ impl TransactionalProducer {
             let found = self.producer.client().fetch_metadata(Some(topic.as_str()), left);
             let count = found.and_then(|found| match found.topics().first() {
                 Some(found) => match found.error().map(RDKafkaErrorCode::from) {
-                    Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => Err(RdError::MetadataFetch(code)),
+                    Some(code) if forbids_topic(code) => Err(RdError::MetadataFetch(code)),
                     _ => Ok(found.partitions().len()),
                 },
                 None => Ok(0),
@@ -192,7 +194,8 @@ impl TransactionalProducer {
         queued.fetch_add(bytes, Ordering::Relaxed);
         loop {
             let Err((error, returned)) = self.producer.send(base) else { return Ok(()) };
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) || Instant::now() >= deadline {
+            let failure = delivery_failure(error.rdkafka_error_code());
+            if failure != DeliveryFailure::QueueFull || Instant::now() >= deadline {
                 queued.fetch_sub(bytes, Ordering::Relaxed);
                 return Err(format!("a record for {} could not be queued: {error}", record.topic));
             }

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use contract::Partition;
 use tokio_util::sync::CancellationToken;
 
-use super::output_log::{BrokerLog, RestoreContext};
-use super::tail::{Candidate, Found, PartitionState, Tail};
+use super::tail::{Candidate, Found, Lookback, OutputLog, PartitionState, Tail};
 use crate::error::KafkaError;
 use crate::start::FoundStart;
 
@@ -36,7 +35,7 @@ struct Report<M> {
 
 /// The restores of one session.
 pub(super) struct Restores<M> {
-    context: RestoreContext,
+    lookback: Lookback,
     /// Partitions that wait for their state, with the number of their assignment and the time since which they wait.
     waiting: BTreeMap<Partition, (u64, Instant)>,
     assignments: u64,
@@ -63,13 +62,13 @@ pub(super) enum Delay {
 }
 
 impl<M: PartitionState> Restores<M> {
-    pub(super) fn new(context: RestoreContext) -> Self {
+    pub(super) fn new(lookback: Lookback) -> Self {
         let (reports, received) = mpsc::channel();
         Self {
             progress: Arc::default(),
             progress_at: Instant::now(),
             next_report: None,
-            context,
+            lookback,
             waiting: BTreeMap::new(),
             assignments: 0,
             readers: BTreeMap::new(),
@@ -79,9 +78,13 @@ impl<M: PartitionState> Restores<M> {
         }
     }
 
-    /// Starts to restore partitions. No input of a partition may be processed until [`Restores::finished`] returns the
-    /// partition.
-    pub(super) fn begin(&mut self, candidates: Vec<Candidate<M>>) {
+    /// Starts to restore partitions from the log that `open` returns; the thread that reads calls `open`. No input of a
+    /// partition may be processed until [`Restores::finished`] returns the partition.
+    pub(super) fn begin<L: OutputLog>(
+        &mut self,
+        open: impl FnOnce() -> Result<L, KafkaError> + Send + 'static,
+        candidates: Vec<Candidate<M>>,
+    ) {
         self.assignments += 1;
         let assignment = self.assignments;
         let now = Instant::now();
@@ -90,13 +93,12 @@ impl<M: PartitionState> Restores<M> {
         let stop = self.stop.child_token();
         self.readers.insert(assignment, stop.clone());
         self.stop_readers();
-        let (context, progress) = (self.context.clone(), Arc::clone(&self.progress));
+        let (lookback, progress) = (self.lookback, Arc::clone(&self.progress));
         let reports = self.reports.clone();
         std::thread::spawn(move || {
             // The receiver no longer exists once the session is over.
             let report = |outcome| drop(reports.send(Report { assignment, outcome }));
-            let lookback = context.lookback;
-            let read = BrokerLog::new(context)
+            let read = open()
                 .and_then(|log| Tail { log, lookback, stop, progress }.read(candidates, |found| report(Ok(found))));
             if let Err(error) = read {
                 report(Err(error));
@@ -189,48 +191,4 @@ impl<M> Drop for Restores<M> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tail::Lookback;
-    use super::*;
-    use crate::connection::Connection;
-    use crate::log_watch::Latest;
-    use crate::record::Record;
-    use crate::start::FromBeginning;
-
-    impl PartitionState for () {
-        fn starts_late(&mut self) {}
-        fn restore(&mut self, _: &Record<'_>) {}
-    }
-
-    fn restores() -> Restores<()> {
-        Restores::new(RestoreContext {
-            connection: Connection::plaintext("localhost:9092", "test"),
-            group: "group".to_owned(),
-            input: "raw".parse().expect("a topic name"),
-            output: "typed".parse().expect("a topic name"),
-            lookback: Lookback { offsets: 1, age: Duration::ZERO },
-            from_beginning: FromBeginning { accepted: false, option: "--from-beginning" },
-            replaced: Latest::new(),
-            pending: Duration::ZERO,
-        })
-    }
-
-    #[test]
-    fn a_restore_is_reported_as_delayed_only_without_progress() {
-        let mut restores = restores();
-        let start = restores.progress_at;
-        let at = |restores: &mut Restores<()>, seconds| restores.delay(start + Duration::from_secs(seconds));
-        assert_eq!(at(&mut restores, 100), None, "nothing waits");
-        restores.waiting.insert(Partition(0), (1, start));
-        assert_eq!(at(&mut restores, 105), None);
-        restores.progress.store(true, Ordering::Relaxed);
-        assert_eq!(at(&mut restores, 106), None, "a record arrived");
-        assert_eq!(at(&mut restores, 111), None);
-        assert_eq!(at(&mut restores, 112), Some(Delay::Lasts(Duration::from_secs(6))));
-        assert_eq!(at(&mut restores, 112), None, "reported once a second");
-        assert_eq!(at(&mut restores, 113), Some(Delay::Lasts(Duration::from_secs(7))));
-        restores.forget(Partition(0));
-        assert_eq!(at(&mut restores, 114), Some(Delay::Ended));
-        assert_eq!(at(&mut restores, 115), None, "the end is reported once");
-    }
-}
+mod tests;

@@ -45,6 +45,7 @@ pub(super) struct Session<'s, P: Processor, C> {
     pub(super) producer: TransactionalProducer,
     pub(super) member: GroupMember<C>,
     pub(super) machine: Machine,
+    pub(super) restore_context: RestoreContext,
     pub(super) restores: Restores<P::State>,
     /// Partitions that the group has assigned and whose start is not known yet. The rebalance is answered without them
     /// and they are added later, because until the answer librdkafka returns no records of the other partitions either.
@@ -129,16 +130,15 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
             timeout: settings.transaction_timeout,
             revoke: COMMIT_WAIT,
         };
-        let restores = Restores::new(RestoreContext {
+        let restore_context = RestoreContext {
             connection: settings.connection.clone(),
             group: settings.group.clone(),
             input: settings.input.clone(),
             output: settings.output.clone(),
-            lookback: settings.lookback,
             from_beginning: settings.from_beginning,
             replaced,
             pending: settings.transaction_timeout + CLEAN_UP,
-        });
+        };
         Self {
             settings,
             processor,
@@ -148,7 +148,8 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
             committed_starts: None,
             member: GroupMember::new(client, &settings.input, &settings.metrics, &settings.health),
             machine: Machine::new(limits),
-            restores,
+            restore_context,
+            restores: Restores::new(settings.lookback),
             awaited: BTreeSet::new(),
             found: Vec::new(),
             next_commit: Instant::now(),

@@ -84,17 +84,7 @@ pub fn run<P: Processor>(
             End::Rebuild(reason) if settings.health.fails_permanently() => reason,
             End::Rebuild(reason) => counted(&mut rebuilds, committed, reason, settings)?,
         };
-        if settings.health.fails_permanently() {
-            // The health check already logs the failure once a minute. A warning here would add a line for each
-            // attempt.
-            tracing::debug!(reason, "building a new consumer and producer");
-        } else {
-            tracing::warn!(
-                reason,
-                transactional_id = settings.transactional_id,
-                "building a new consumer and producer"
-            );
-        }
+        report_rebuild(settings, &reason);
         let wake = Instant::now() + backoff.next_wait(fastrand::f64());
         while Instant::now() < wake && !stop.is_cancelled() {
             std::thread::sleep(Duration::from_millis(20));
@@ -106,6 +96,15 @@ pub fn run<P: Processor>(
             // Creating a producer here would fence a process that has already taken over this `transactional.id`.
             return Ok(());
         }
+    }
+}
+
+fn report_rebuild(settings: &WorkerSettings, reason: &str) {
+    if settings.health.fails_permanently() {
+        // The health check already logs the failure once a minute. A warning here would add a line for each attempt.
+        tracing::debug!(reason, "building a new consumer and producer");
+    } else {
+        tracing::warn!(reason, transactional_id = settings.transactional_id, "building a new consumer and producer");
     }
 }
 

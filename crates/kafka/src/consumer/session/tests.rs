@@ -79,7 +79,7 @@ fn settings() -> ConsumerSettings {
         // No broker listens at this address, and nothing connects to it.
         connection: Connection::plaintext("127.0.0.1:1", "test"),
         group: "group".to_owned(),
-        metrics: ConsumerMetrics::register(&registry, "test", &input).unwrap(),
+        metrics: ConsumerMetrics::register(&registry, "test", "the gateway", &input).unwrap(),
         health: KafkaHealth::new(&waiting, Ready::Depends),
         input,
         output: None,

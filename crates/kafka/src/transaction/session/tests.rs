@@ -59,7 +59,7 @@ fn settings(registry: &Registry) -> WorkerSettings {
         name: None,
         name_variable: "INSTANCE",
         transactional_id: "test".to_owned(),
-        metrics: ConsumerMetrics::register(registry, "test", &input).unwrap(),
+        metrics: ConsumerMetrics::register(registry, "test", "the gateway", &input).unwrap(),
         health: KafkaHealth::new(&waiting, Ready::Depends),
         input,
         output: "typed".parse().unwrap(),
