@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use contract::defaults;
 use contract::limits::LARGEST_BODY;
 use kafka::{Connection, KafkaArgs, TopicName};
 use secrecy::SecretString;
@@ -52,7 +53,7 @@ pub struct Config {
     #[arg(
         long = "max-body",
         env = "GATEWAY_MAX_BODY",
-        default_value = "10MiB",
+        default_value = defaults::MAX_BODY,
         value_name = "SIZE",
         help_heading = "Gateway"
     )]

@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::http::body::{self, Limits, Oversized, Received};
 use crate::metrics::Metrics;
 use crate::publish::{Batch, Destination, Outgoing, Publish};
-use crate::source::{Source, Sources};
+use crate::source::{KeysBySource, SourceKeys};
 use settings::watched::Current;
 
 const ROUTE: &str = "/webhooks/customerio";
@@ -35,7 +35,7 @@ const HEADER_LIMIT: usize = 256;
 /// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct Gateway<P> {
-    sources: Arc<Current<Sources>>,
+    sources: Arc<Current<KeysBySource>>,
     publisher: P,
     budget: InFlight,
     metrics: Arc<Metrics>,
@@ -64,7 +64,7 @@ struct Arrival {
 impl<P: Publish> Gateway<P> {
     pub(crate) fn new(
         settings: &Settings,
-        sources: Arc<Current<Sources>>,
+        sources: Arc<Current<KeysBySource>>,
         publisher: P,
         budget: InFlight,
         metrics: Arc<Metrics>,
@@ -100,7 +100,7 @@ impl<P: Publish> Gateway<P> {
 
     async fn ingest(
         &self,
-        source: Option<&Source>,
+        source: Option<&SourceKeys>,
         parts: &Parts,
         body: impl Body<Data = Bytes> + Unpin,
         arrival: Arrival,
@@ -139,7 +139,7 @@ impl<P: Publish> Gateway<P> {
     /// Stores a body whole, or as a dead letter if the raw topic refuses it because of its size.
     async fn store_raw(
         &self,
-        source: &Source,
+        source: &SourceKeys,
         headers: &HeaderMap,
         body: &[u8],
         share: Share,
@@ -170,7 +170,7 @@ impl<P: Publish> Gateway<P> {
     /// Verifies a body over `GATEWAY_MAX_BODY`, of which only the beginning was kept, and stores it as a dead letter.
     async fn store_oversized(
         &self,
-        source: &Source,
+        source: &SourceKeys,
         headers: &HeaderMap,
         claim: Claim<'_>,
         oversized: Oversized,
@@ -187,7 +187,7 @@ impl<P: Publish> Gateway<P> {
     #[expect(clippy::too_many_arguments, reason = "the parts of a dead letter")]
     async fn store_dead_letter(
         &self,
-        source: &Source,
+        source: &SourceKeys,
         headers: &HeaderMap,
         kept: &[u8],
         cut: &Cut,
@@ -270,7 +270,7 @@ impl<P: Publish> Gateway<P> {
 
 /// Returns the source in the path. A single slash at the end is ignored, because it is a common mistake in the address
 /// at Customer.io, and Customer.io waits an hour after a 404.
-fn route<'s>(sources: &'s Sources, parts: &Parts) -> Option<&'s Source> {
+fn route<'s>(sources: &'s KeysBySource, parts: &Parts) -> Option<&'s SourceKeys> {
     let rest = parts.uri.path().strip_prefix(ROUTE)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.is_empty() {
@@ -280,7 +280,7 @@ fn route<'s>(sources: &'s Sources, parts: &Parts) -> Option<&'s Source> {
 }
 
 /// Returns the headers of the record: the receive time, the source, and some of the request headers.
-fn record_headers(source: &Source, headers: &HeaderMap, arrival: Arrival) -> Headers {
+fn record_headers(source: &SourceKeys, headers: &HeaderMap, arrival: Arrival) -> Headers {
     let text = |name: &str| headers.get(name).map(|value| value.as_bytes()).filter(|value| value.len() <= HEADER_LIMIT);
     Headers::with_capacity(7)
         .with(record_header::RECEIVED_AT, arrival.unix_millis.to_string().as_bytes())

@@ -190,7 +190,7 @@ async fn probe(settings: &Settings, context: &Context) -> Result<(), TaskError> 
     tokio::select! {
         found = probe => {
             for (topic, partitions) in found?? {
-                tracing::info!(%topic, partitions, "a topic is there");
+                tracing::info!(%topic, partitions, "a topic exists");
             }
         }
         () = context.stop.cancelled() => {}

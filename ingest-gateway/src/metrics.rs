@@ -14,7 +14,7 @@ use service::{Registrar, ReloadMetrics};
 
 use crate::answer::Answer;
 use crate::budget::InFlight;
-use crate::source::{Source, Sources};
+use crate::source::{KeysBySource, SourceKeys};
 
 /// Value of the label `source` for requests without a configured source.
 const UNKNOWN: &str = "unknown";
@@ -91,7 +91,7 @@ impl Metrics {
 
     /// Shows the current sources and keys. The counters of each source start at 0, because `increase()` does not see
     /// the first value of a counter, so the first 401 would be missed.
-    pub(crate) fn sources(&self, sources: &Sources) {
+    pub(crate) fn sources(&self, sources: &KeysBySource) {
         self.signing_keys.reset();
         for source in sources.iter() {
             let keys = i64::try_from(source.keys.len()).unwrap_or(i64::MAX);
@@ -103,7 +103,7 @@ impl Metrics {
     }
 
     /// Counts a response; `source` is `None` if the request is not for a configured source.
-    pub(crate) fn answered(&self, source: Option<&Source>, answer: Answer, took: Duration) {
+    pub(crate) fn answered(&self, source: Option<&SourceKeys>, answer: Answer, took: Duration) {
         self.request_duration.observe(took.as_secs_f64());
         self.count(source.map_or(UNKNOWN, |source| source.name.as_str()), answer);
     }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn the_exposition_is_pinned() {
         let registry = Registry::new();
-        let sources = Sources::single(vec![SigningKey::new("k")]);
+        let sources = KeysBySource::single(vec![SigningKey::new("k")]);
         let metrics = Metrics::register(&registry, &InFlight::new(1000)).unwrap();
         metrics.sources(&sources);
         metrics.answered(sources.get("default"), Answer::Stored, Duration::from_millis(3));

@@ -12,28 +12,28 @@ use settings::watched::{Loaded, Origin};
 
 /// A source and its signing keys.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
+pub(crate) struct SourceKeys {
     pub(crate) name: SourceName,
     /// All live signing keys; never empty.
     pub(crate) keys: Vec<SigningKey>,
 }
 
-/// All sources by name.
+/// The sources with their signing keys, by the name of the source.
 #[derive(Debug, Clone)]
-pub(crate) struct Sources(BTreeMap<String, Source>);
+pub(crate) struct KeysBySource(BTreeMap<String, SourceKeys>);
 
-impl Sources {
+impl KeysBySource {
     /// Creates a single source with the name `default`.
     pub(crate) fn single(keys: Vec<SigningKey>) -> Self {
         let name = SourceName::default();
-        Self(BTreeMap::from([(name.as_str().to_owned(), Source { name, keys })]))
+        Self(BTreeMap::from([(name.as_str().to_owned(), SourceKeys { name, keys })]))
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Source> {
+    pub(crate) fn get(&self, name: &str) -> Option<&SourceKeys> {
         self.0.get(name)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Source> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &SourceKeys> {
         self.0.values()
     }
 }
@@ -73,24 +73,24 @@ pub(crate) enum KeysFrom {
 }
 
 impl Origin for SourcesOrigin {
-    type Value = Sources;
+    type Value = KeysBySource;
 
     const WHAT: &'static str = "signing keys";
     const LABEL: &'static str = "signing_keys";
 
-    fn load(&self) -> Result<Loaded<Sources>, Problems> {
+    fn load(&self) -> Result<Loaded<KeysBySource>, Problems> {
         let parse = |place: &str, text: &str| parse_keys(place, text, self.keys);
         match &self.from {
             KeysFrom::Value(text) => {
                 let keys = parse("CUSTOMERIO_SIGNING_KEYS", text.expose_secret())?;
-                Ok(Loaded { value: Sources::single(keys), files: Vec::new() })
+                Ok(Loaded { value: KeysBySource::single(keys), files: Vec::new() })
             }
             KeysFrom::KeysFile(path) => {
                 let text = SecretSource::File(path.clone()).read();
                 let text = text.map_err(|error| format!("CUSTOMERIO_SIGNING_KEYS_FILE: {error}"))?;
                 let place = format!("CUSTOMERIO_SIGNING_KEYS_FILE: {}", path.display());
                 let keys = parse(&place, text.expose_secret())?;
-                Ok(Loaded { value: Sources::single(keys), files: vec![path.clone()] })
+                Ok(Loaded { value: KeysBySource::single(keys), files: vec![path.clone()] })
             }
             KeysFrom::SourcesFile(path) => load_sources(path, self.keys),
         }
@@ -98,7 +98,7 @@ impl Origin for SourcesOrigin {
 }
 
 /// Returns the sources of `SOURCES_FILE` with their keys, or everything that is invalid in the file and its keys.
-fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<Sources>, Problems> {
+fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<KeysBySource>, Problems> {
     let mut problems = Problems::default();
     let Some(entries) = problems.check(sources::read(path)) else { return Err(problems) };
     let (mut found, mut files) = (BTreeMap::new(), vec![path.to_owned()]);
@@ -127,9 +127,9 @@ fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<Sources>, Problems> {
                 "SOURCES_FILE: source `{name}` needs signing_keys or signing_keys_file, and no key may be blank"
             ));
         }
-        found.insert(name.as_str().to_owned(), Source { name, keys });
+        found.insert(name.as_str().to_owned(), SourceKeys { name, keys });
     }
-    if problems.is_empty() { Ok(Loaded { value: Sources(found), files }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Loaded { value: KeysBySource(found), files }) } else { Err(problems) }
 }
 
 /// Parses signing keys, one per line; blank lines are skipped.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ::platform::{BatchBody, ClientSettings, Envelope, EnvelopeSettings, REQUEST_LIMIT, TokenSettings};
 use clap::Parser;
+use contract::defaults;
 use kafka::{Connection, KafkaArgs, TopicName};
 use schema_registry::{RegistryArgs, RegistrySettings};
 use service::{DeadLetterLimit, ServiceArgs, ServiceConfig};
@@ -34,7 +35,7 @@ pub struct Config {
     #[arg(
         long = "kafka-group-id",
         env = "KAFKA_GROUP_ID",
-        default_value = "customerio-sink",
+        default_value = defaults::SINK_GROUP,
         value_name = "NAME",
         help_heading = "Kafka"
     )]
@@ -174,6 +175,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the limits of the group's requests and records per second; 0 means no limit.
+    #[must_use]
+    pub fn max_rates(&self) -> (u32, u32) {
+        (self.max_requests_per_second, self.max_records_per_second)
+    }
+
     /// Checks the values of single options and their combinations.
     fn check_values(&self, platform: Option<&Required>, problems: &mut Problems) {
         if self.batch_max_records == 0 {

@@ -213,7 +213,10 @@ mod tests {
     #[test]
     fn each_token_error_is_reported_with_the_matching_reason() {
         for (error, reason) in [
-            (TokenError::Refused { status: 400, code: None }, Reason::Unauthenticated),
+            (
+                TokenError::Refused { status: 400, code: None, names: platform::CredentialNames::default() },
+                Reason::Unauthenticated,
+            ),
             (TokenError::Secret("cannot read the file".to_owned()), Reason::Unauthenticated),
             (TokenError::NoAnswer(Failure::Connect(Unreached::Dns)), Reason::Dns),
             (TokenError::NoAnswer(Failure::Connect(Unreached::Tls)), Reason::Tls),

@@ -7,9 +7,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use contract::dead_letter::{Cut, CutValue, DeadLetter, Entry, Stage};
+use contract::Position;
+use contract::dead_letter::{Cut, CutValue, DeadLetter, Entry, Mark, Stage};
 use contract::receipt::{RECEIPT_VERSION, Receipt};
-use contract::{Partition, Position};
 use futures_util::future::join_all;
 use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
 use kafka::record::header;
@@ -77,7 +77,7 @@ pub(crate) struct Journal<W = KafkaWriter> {
     failing: AtomicUsize,
     /// Number of writes that are being repeated for any reason, including those whose record was too large.
     repeated: AtomicUsize,
-    /// Time at which the record with [`DELIVERED_FROM`] was last written.
+    /// Time at which the mark [`Mark::DeliveredFrom`] was last written.
     marked: Mutex<Option<Instant>>,
 }
 
@@ -162,25 +162,16 @@ impl<W: Write> Journal<W> {
         }
     }
 
-    /// Writes the record with the header [`DELIVERED_FROM`] to the dead-letter topic, unless this process has written
-    /// one within [`MARK_EVERY`]. The record shows a later sink that records were delivered.
+    /// Writes the mark [`Mark::DeliveredFrom`], unless this process has written one within [`MARK_EVERY`]. The mark
+    /// shows a later sink that records were delivered.
     async fn mark(&self) {
         // Keeps the lock until the record is acknowledged, because no offset may be committed before.
         let mut marked = self.marked.lock().await;
         if marked.is_some_and(|marked| marked.elapsed() < MARK_EVERY) {
             return;
         }
-        let record = || {
-            let headers = Headers::with_capacity(1).with(DELIVERED_FROM, self.topics.input.as_str().as_bytes());
-            NewRecord {
-                topic: &self.topics.dead_letters,
-                partition: Some(Partition(0)),
-                key: None,
-                value: Some(b""),
-                headers,
-            }
-        };
-        Attempts::new(self).write_smallest(record).await;
+        let mark = Mark::DeliveredFrom(self.topics.input.to_string());
+        Attempts::new(self).write_smallest(|| mark_record(&self.topics.dead_letters, &mark)).await;
         *marked = Some(Instant::now());
     }
 
@@ -207,26 +198,25 @@ impl<W: Write> Journal<W> {
     }
 }
 
-/// Header of a record on the dead-letter topic. Its value is the input topic from which a sink has delivered records.
-/// The record is written only if there is no receipts topic. If the brokers have lost the group's offsets, the record
-/// shows the sink that this is not its first start.
-const DELIVERED_FROM: &str = "sink-delivered-from";
-
-/// Interval at which the record with [`DELIVERED_FROM`] is written. The record must outlive the group's offsets, and it
-/// expires like a dead letter.
+/// Interval at which the mark [`Mark::DeliveredFrom`] is written if there is no receipts topic. The mark must outlive
+/// the group's offsets, and it expires like a dead letter.
 const MARK_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether a record of the dead-letter topic was written by a sink that reads this input topic.
 pub(crate) fn is_of_a_sink(record: &Record<'_>, input: &TopicName) -> bool {
-    if record.header(DELIVERED_FROM) == Some(input.as_str().as_bytes()) {
-        return true;
-    }
     match Entry::read(record.headers()) {
         Entry::DeadLetter(dead_letter) => {
             dead_letter.stage == Stage::Sink && dead_letter.origin.is_some_and(|origin| origin.topic == input.as_str())
         }
-        Entry::Resolution(_) | Entry::Foreign => false,
+        Entry::Mark(Mark::DeliveredFrom(topic)) => topic == input.as_str(),
+        Entry::Mark(Mark::FailedBatchesCheckedTo(_)) | Entry::Resolution(_) | Entry::Foreign => false,
     }
+}
+
+/// Returns the record of a mark.
+pub(crate) fn mark_record<'a>(dead_letters: &'a TopicName, mark: &Mark) -> NewRecord<'a> {
+    let headers = Headers::with_capacity(1).with_all(mark.headers());
+    NewRecord { topic: dead_letters, partition: Some(Mark::PARTITION), key: None, value: Some(b""), headers }
 }
 
 fn receipt_record<'a>(topic: &'a TopicName, json: &'a [u8]) -> NewRecord<'a> {

@@ -110,7 +110,7 @@ impl Metrics {
     pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
         let new = Registrar::new(registry);
         let metrics = Self {
-            consumer: ConsumerMetrics::register(registry, "sink", input)?,
+            consumer: ConsumerMetrics::register(registry, "sink", "the gateway", input)?,
             requests: RequestMetrics::register(&new)?,
             records: new.counters(
                 "customerio_sink_records_total",
@@ -190,14 +190,12 @@ impl Metrics {
         self.requests.bytes.observe(count(bytes));
     }
 
-    pub(crate) fn accepted(&self, received_at: impl Iterator<Item = Option<i64>>, now: i64) {
+    pub(crate) fn accepted(&self, received_at: impl Iterator<Item = i64>, now: i64) {
         let mut records = 0;
         for received_at in received_at {
             records += 1;
-            if let Some(received_at) = received_at {
-                let millis = u32::try_from(now.saturating_sub(received_at).max(0)).unwrap_or(u32::MAX);
-                self.event_age.observe(f64::from(millis) / 1000.0);
-            }
+            let millis = u32::try_from(now.saturating_sub(received_at).max(0)).unwrap_or(u32::MAX);
+            self.event_age.observe(f64::from(millis) / 1000.0);
         }
         self.records.with_label_values(&["accepted"]).inc_by(records);
     }
@@ -262,7 +260,7 @@ mod tests {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, &"typed".parse().unwrap()).unwrap();
         metrics.requested(&Answer::Failed(Failure::Timeout), 0.2, 3, 4000);
-        metrics.accepted([Some(1000), None].into_iter(), 1600);
+        metrics.accepted([1000, 1200].into_iter(), 1600);
         metrics.retried(2);
         metrics.dead_letter(Code::Refused);
         metrics.set_held_at(Hold::RefusedAlike.as_str(), true, 1_700_000_000);

@@ -212,7 +212,11 @@ fn without_answer() -> Vec<Case> {
         failed("connection reset before the response, or within its body", Failure::Interrupted),
         no_token(
             "IMS refuses the credential (400, 401, 403)",
-            TokenError::Refused { status: 400, code: Some("invalid_client".into()) },
+            TokenError::Refused {
+                status: 400,
+                code: Some("invalid_client".into()),
+                names: platform::CredentialNames::default(),
+            },
         ),
         no_token("the client secret cannot be read", TokenError::Secret("gone".into())),
         no_token("IMS is down or throttles, and the old token has expired", TokenError::Unavailable(503)),

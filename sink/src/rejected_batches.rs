@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 use contract::Partition;
-use contract::dead_letter::{Cut, DeadLetter, Entry, Stage, code};
+use contract::dead_letter::{Cut, DeadLetter, Entry, Mark, Stage, code};
 use kafka::producer::{NewRecord, ProduceError};
 use kafka::record::{Header, PackedRecord, header};
 use kafka::{Headers, KafkaError, TopicName};
@@ -24,10 +24,6 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-
-/// Header of the mark on the dead-letter topic: the time up to which failed batches were read, in milliseconds since
-/// 1970. The mark has no key and an empty value.
-const CHECKED_TO: &str = "failed-batches-checked-to";
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Time for which Platform keeps failed batches. The first pass looks back this far.
@@ -51,21 +47,15 @@ pub(crate) struct Checked {
 impl Checked {
     /// Adds the progress that a record of the dead-letter topic contains.
     fn add<'a>(&mut self, headers: impl Iterator<Item = Header<'a>> + Clone) {
-        let text = |name: &str| {
-            let found = headers.clone().filter(|header| header.name == name).last()?;
-            std::str::from_utf8(found.value?).ok()
-        };
-        if let Some(to) = text(CHECKED_TO).and_then(|to| to.parse().ok()) {
-            self.to = self.to.max(Some(to));
-            return;
-        }
-        let Entry::DeadLetter(DeadLetter { stage: Stage::Platform, batch: Some(batch), .. }) =
-            Entry::read(headers.clone())
-        else {
-            return;
-        };
-        if let Some(id) = text(header::EVENT_ID) {
-            self.events.insert((batch, id.to_owned()));
+        match Entry::read(headers.clone()) {
+            Entry::Mark(Mark::FailedBatchesCheckedTo(to)) => self.to = self.to.max(Some(to)),
+            Entry::DeadLetter(DeadLetter { stage: Stage::Platform, batch: Some(batch), .. }) => {
+                let id = headers.filter(|header| header.name == header::EVENT_ID).last();
+                if let Some(id) = id.and_then(|id| std::str::from_utf8(id.value?).ok()) {
+                    self.events.insert((batch, id.to_owned()));
+                }
+            }
+            _ => {}
         }
     }
 

@@ -150,7 +150,7 @@ fn report(before: State, after: State, seen: &Seen) {
             let names: Vec<&str> = fields.iter().take(5).map(String::as_str).collect();
             tracing::error!(
                 reason = "schema", missing = fields.len(), fields = %names.join(", "),
-                advice = "run `customerio-aep setup apply --sinks-held`, which adds the fields; the sink goes on 15 minutes after they have appeared",
+                advice = "run `customerio-aep setup apply --sinks-held`, which adds the fields; the sink continues 15 minutes after they have appeared",
                 "holding: Platform's schema lacks fields that this version writes, so nothing is delivered, no record is lost"
             );
         }
@@ -189,6 +189,7 @@ mod tests {
             client_id: "client".into(),
             client_secret: Arc::new(|| Ok("secret".to_owned().into())),
             scopes: "openid".into(),
+            names: platform::CredentialNames::default(),
         };
         let settings = ControlSettings {
             api: url.parse().unwrap(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use contract::dead_letter::code;
+use contract::raw::{DEFAULT_SOURCE, received_at_or};
 use contract::receipt::{ReceiptEntry, ReceiptVerdict};
 use kafka::ledger::Claim;
 use kafka::record::{PackedRecord, header};
@@ -29,7 +30,7 @@ pub(crate) struct Item {
 
 impl Sourced for Item {
     fn source(&self) -> &str {
-        self.record.text_header(header::SOURCE).unwrap_or("default")
+        self.record.text_header(header::SOURCE).unwrap_or(DEFAULT_SOURCE)
     }
 }
 
@@ -50,8 +51,8 @@ impl Item {
     }
 
     /// Returns the time at which the gateway received the webhook, in milliseconds since 1970.
-    pub(crate) fn received_at(&self) -> Option<i64> {
-        self.record.text_header(header::RECEIVED_AT)?.parse().ok()
+    pub(crate) fn received_at(&self) -> i64 {
+        received_at_or(self.record.text_header(header::RECEIVED_AT).map(str::as_bytes), self.record.timestamp)
     }
 }
 
@@ -174,7 +175,29 @@ impl DeadLetterReason {
 
 #[cfg(test)]
 mod tests {
+    use contract::Position;
+    use kafka::ledger::Ledgers;
+    use kafka::record::Header;
+
     use super::*;
+
+    fn item(headers: &[Header<'_>]) -> Item {
+        let position = Position::new(3, 17);
+        let mut record = PackedRecord::pack(position, None, b"", headers.iter().copied());
+        record.timestamp = Some(1_700_000_000_000);
+        let mut ledgers = Ledgers::default();
+        ledgers.assign(position);
+        let claim = ledgers.charge(position, 1).unwrap().unwrap();
+        Item { claim, record, json: None }
+    }
+
+    #[test]
+    fn the_receive_time_of_a_record_without_the_header_is_its_timestamp() {
+        let with_header = item(&[Header { name: header::RECEIVED_AT, value: Some(b"5") }]);
+        let unreadable = item(&[Header { name: header::RECEIVED_AT, value: Some(&[0xff]) }]);
+        assert_eq!(with_header.received_at(), 5);
+        assert_eq!((unreadable.received_at(), item(&[]).received_at()), (1_700_000_000_000, 1_700_000_000_000));
+    }
 
     #[test]
     fn the_contract_lists_every_dead_letter_code_of_the_sink() {

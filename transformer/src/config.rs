@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
+use contract::defaults;
 use kafka::{Connection, KafkaArgs, TopicName};
 use mapping_options::MappingArgs;
 use schema_registry::{RegistryArgs, RegistrySettings};
@@ -23,7 +24,7 @@ pub struct Config {
     #[arg(
         long = "kafka-group-id",
         env = "KAFKA_GROUP_ID",
-        default_value = "customerio-transformer",
+        default_value = defaults::TRANSFORMER_GROUP,
         value_name = "NAME",
         help_heading = "Kafka"
     )]
@@ -71,7 +72,7 @@ pub struct Config {
     #[arg(
         long = "dedup-window",
         env = "TRANSFORMER_DEDUP_WINDOW",
-        default_value = "2h",
+        default_value = defaults::DEDUP_WINDOW,
         value_name = "DURATION",
         help_heading = "Transformer"
     )]
@@ -82,7 +83,7 @@ pub struct Config {
     #[arg(
         long = "dedup-max-ids",
         env = "TRANSFORMER_DEDUP_MAX_IDS",
-        default_value_t = 200_000,
+        default_value_t = defaults::DEDUP_MAX_IDS as usize,
         value_name = "COUNT",
         help_heading = "Transformer"
     )]
@@ -104,7 +105,7 @@ pub struct Config {
     #[arg(
         long = "max-body",
         env = "GATEWAY_MAX_BODY",
-        default_value = "10MiB",
+        default_value = defaults::MAX_BODY,
         value_name = "SIZE",
         help_heading = "Transformer"
     )]

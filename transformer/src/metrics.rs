@@ -52,21 +52,51 @@ pub(crate) struct Metrics {
     dead_letters: IntCounterVec,
     transactions: Histogram,
     aborts: IntCounter,
-    window_ids: IntGaugeVec,
-    window_seconds: IntGaugeVec,
-    window_limit: IntGauge,
-    rebuilds: Histogram,
-    held: IntGaugeVec,
-    held_since: IntGaugeVec,
-    deferred: IntGaugeVec,
+    windows: Windows,
+    holds: Holds,
     ignored: IntCounterVec,
     ignored_identities: IntCounterVec,
     adjusted: IntCounter,
     ahead: Gauge,
 }
 
-/// The value of the label `reason` for every worker that holds.
-const DEAD_LETTER_LIMIT: &str = "dead_letter_limit";
+/// The metrics of the dedup windows.
+#[derive(Debug, Clone)]
+struct Windows {
+    ids: IntGaugeVec,
+    seconds: IntGaugeVec,
+    limit: IntGauge,
+    rebuilds: Histogram,
+}
+
+/// The metrics of the records that stay on the raw topic.
+#[derive(Debug, Clone)]
+struct Holds {
+    workers: IntGaugeVec,
+    since: IntGaugeVec,
+    deferred: IntGaugeVec,
+}
+
+/// The reason why a worker leaves records on the raw topic until it is restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hold {
+    /// Further dead letters would exceed `DEAD_LETTER_LIMIT`.
+    DeadLetterLimit,
+    /// The dead-letter topic refuses even the beginning of a record because of its size.
+    DeadLetterSize,
+}
+
+impl Hold {
+    const ALL: [Self; 2] = [Self::DeadLetterLimit, Self::DeadLetterSize];
+
+    /// Value of the label `reason`.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::DeadLetterLimit => "dead_letter_limit",
+            Self::DeadLetterSize => "dead_letter_size",
+        }
+    }
+}
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry, input: &TopicName) -> Result<Self, prometheus::Error> {
@@ -90,30 +120,6 @@ impl Metrics {
             "customerio_transformer_transaction_aborts_total",
             "Transactions that were aborted; their records were read again",
         )?;
-        let window_ids = new.gauges(
-            "customerio_transformer_dedup_window_ids",
-            "Ids in the partition's dedup window",
-            &["partition"],
-        )?;
-        let window_seconds = new.gauges("customerio_transformer_dedup_window_seconds", "How far back the partition's dedup window reaches; less than TRANSFORMER_DEDUP_WINDOW means that TRANSFORMER_DEDUP_MAX_IDS is too small for the traffic", &["partition"])?;
-        let window_limit = new.gauge(
-            "customerio_transformer_dedup_window_limit_seconds",
-            "TRANSFORMER_DEDUP_WINDOW: how far back the dedup windows are meant to reach",
-        )?;
-        let rebuilds = new.histogram(
-            "customerio_transformer_dedup_rebuild_duration_seconds",
-            "Restoring a partition's dedup window from the typed topic after an assignment",
-            &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
-        )?;
-        let held = new.gauges("customerio_transformer_held", "Workers that leave records on the raw topic until they are restarted, by reason; the log names source and code", &["reason"])?;
-        held.with_label_values(&[DEAD_LETTER_LIMIT]);
-        let held_since = new.gauges(
-            "customerio_transformer_held_since_timestamp_seconds",
-            "Since when the first of these workers leaves records on the raw topic, in Unix seconds; 0 if none does",
-            &["reason"],
-        )?;
-        held_since.with_label_values(&[DEAD_LETTER_LIMIT]);
-        let deferred = new.gauges("customerio_transformer_deferred_records", "Records of the partition that stay on the raw topic because too many like them would become dead letters (DEAD_LETTER_LIMIT); a restart processes them", &["partition"])?;
         let ignored = new.counters("customerio_transformer_ignored_fields_total", "Fields of webhooks that are not in the event: unknown to the mapping, unreadable (of another type), or withheld (message bodies and headers); `customerio-aep map --explain` names them", &["reason"])?;
         for (reason, _) in by_reason(IgnoredFields::default()) {
             ignored.with_label_values(&[reason]);
@@ -127,20 +133,15 @@ impl Metrics {
         for code in mapping::RejectionCode::ALL {
             dead_letters.with_label_values(&["transformer", code.as_str()]);
         }
-        let consumer = ConsumerMetrics::register(registry, "transformer", input)?;
+        let consumer = ConsumerMetrics::register(registry, "transformer", "the gateway", input)?;
         Ok(Self {
             consumer,
             records,
             dead_letters,
             transactions,
             aborts,
-            window_ids,
-            window_seconds,
-            window_limit,
-            rebuilds,
-            held,
-            held_since,
-            deferred,
+            windows: Windows::register(new)?,
+            holds: Holds::register(new)?,
             ignored,
             ignored_identities,
             adjusted,
@@ -150,51 +151,94 @@ impl Metrics {
 
     /// Observes the time that it took to restore a partition's window.
     pub(crate) fn rebuilt(&self, took: Duration) {
-        self.rebuilds.observe(took.as_secs_f64());
+        self.windows.rebuilds.observe(took.as_secs_f64());
     }
 
     /// Sets the configured time span of the windows.
     pub(crate) fn show_window_limit(&self, seconds: u32) {
-        self.window_limit.set(i64::from(seconds));
+        self.windows.limit.set(i64::from(seconds));
     }
 
     /// Updates the metrics of a partition's window.
     pub(crate) fn show_window(&self, partition: Partition, ids: usize, reach: u32) {
         let partition = partition.to_string();
-        self.window_ids.with_label_values(&[&partition]).set(i64::try_from(ids).unwrap_or(i64::MAX));
-        self.window_seconds.with_label_values(&[&partition]).set(i64::from(reach));
+        self.windows.ids.with_label_values(&[&partition]).set(i64::try_from(ids).unwrap_or(i64::MAX));
+        self.windows.seconds.with_label_values(&[&partition]).set(i64::from(reach));
     }
 
     /// Removes the metrics of a revoked partition, which its new owner reports.
     pub(crate) fn forget_window(&self, partition: Partition) {
         let partition = partition.to_string();
         // Removing a series that was never shown has no effect.
-        drop(self.window_ids.remove_label_values(&[&partition]));
-        drop(self.window_seconds.remove_label_values(&[&partition]));
-        drop(self.deferred.remove_label_values(&[&partition]));
+        drop(self.windows.ids.remove_label_values(&[&partition]));
+        drop(self.windows.seconds.remove_label_values(&[&partition]));
+        drop(self.holds.deferred.remove_label_values(&[&partition]));
     }
 
     /// Sets the number of deferred records of a partition.
     pub(crate) fn show_deferred(&self, partition: Partition, records: u64) {
-        let gauge = self.deferred.with_label_values(&[&partition.to_string()]);
+        let gauge = self.holds.deferred.with_label_values(&[&partition.to_string()]);
         gauge.set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 
-    /// Counts a worker that starts to hold.
-    pub(crate) fn held(&self) {
-        self.held_at(service::unix_millis() / 1000);
+    /// Counts a worker that starts to hold for this reason.
+    pub(crate) fn held(&self, hold: Hold) {
+        self.held_at(hold, service::unix_millis() / 1000);
     }
 
-    fn held_at(&self, now: i64) {
-        let gauge = self.held.with_label_values(&[DEAD_LETTER_LIMIT]);
+    fn held_at(&self, hold: Hold, now: i64) {
+        let gauge = self.holds.workers.with_label_values(&[hold.as_str()]);
         if gauge.get() == 0 {
-            self.held_since.with_label_values(&[DEAD_LETTER_LIMIT]).set(now);
+            self.holds.since.with_label_values(&[hold.as_str()]).set(now);
         }
         gauge.inc();
     }
 
     pub(crate) fn aborted(&self) {
         self.aborts.inc();
+    }
+}
+
+impl Windows {
+    fn register(new: Registrar<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            ids: new.gauges(
+                "customerio_transformer_dedup_window_ids",
+                "Ids in the partition's dedup window",
+                &["partition"],
+            )?,
+            seconds: new.gauges("customerio_transformer_dedup_window_seconds", "How far back the partition's dedup window reaches; less than TRANSFORMER_DEDUP_WINDOW means that TRANSFORMER_DEDUP_MAX_IDS is too small for the traffic", &["partition"])?,
+            limit: new.gauge(
+                "customerio_transformer_dedup_window_limit_seconds",
+                "TRANSFORMER_DEDUP_WINDOW: how far back the dedup windows are meant to reach",
+            )?,
+            rebuilds: new.histogram(
+                "customerio_transformer_dedup_rebuild_duration_seconds",
+                "Restoring a partition's dedup window from the typed topic after an assignment",
+                &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0],
+            )?,
+        })
+    }
+}
+
+impl Holds {
+    fn register(new: Registrar<'_>) -> Result<Self, prometheus::Error> {
+        let workers = new.gauges(
+            "customerio_transformer_held",
+            "Workers that leave records on the raw topic until they are restarted, by reason; the log names the cause",
+            &["reason"],
+        )?;
+        let since = new.gauges(
+            "customerio_transformer_held_since_timestamp_seconds",
+            "Since when the first of these workers leaves records on the raw topic, in Unix seconds; 0 if none does",
+            &["reason"],
+        )?;
+        for hold in Hold::ALL {
+            workers.with_label_values(&[hold.as_str()]);
+            since.with_label_values(&[hold.as_str()]);
+        }
+        let deferred = new.gauges("customerio_transformer_deferred_records", "Records of the partition that stay on the raw topic because too many like them would become dead letters (DEAD_LETTER_LIMIT); a restart processes them", &["partition"])?;
+        Ok(Self { workers, since, deferred })
     }
 }
 
@@ -373,7 +417,9 @@ mod tests {
         metrics.show_deferred(Partition(3), 17);
         metrics.show_deferred(Partition(4), 17);
         metrics.forget_window(Partition(4));
-        metrics.held_at(1_700_000_000);
+        metrics.held_at(Hold::DeadLetterLimit, 1_700_000_000);
+        metrics.held_at(Hold::DeadLetterLimit, 1_700_000_060);
+        metrics.held_at(Hold::DeadLetterSize, 1_700_000_120);
         let mut tally = Tally::new(metrics);
         tally.count(labels(Outcome::Mapped));
         tally.count(labels(Outcome::Mapped));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use contract::dead_letter::{CutValue, DeadLetter, KEPT_BYTES, Stage};
+use contract::raw::DEFAULT_SOURCE;
 use contract::{Partition, RawRecord};
 use kafka::producer::NewRecord;
 use kafka::record::header;
@@ -19,7 +20,7 @@ use xdm::avro::{EncodeError, Encoder, Framing};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dedup::{Dedup, IdHash, Window, received_at, received_for_window};
-use crate::metrics::{Labels, Metrics, Outcome, Tally};
+use crate::metrics::{Hold, Labels, Metrics, Outcome, Tally};
 
 /// Maximum time for which a record of an unknown source waits for a reload. Files are read again every two seconds.
 const RELOAD_WAIT: Duration = Duration::from_secs(5);
@@ -42,7 +43,8 @@ pub(crate) struct EventProcessor {
     /// Pairs of source and code whose dead letters would exceed the limit. Further records of such a pair are deferred
     /// until a restart.
     tripped: BTreeSet<(String, &'static str)>,
-    holds: bool,
+    /// The reasons for which this worker leaves records on the raw topic.
+    holds: BTreeSet<Hold>,
     metrics: Metrics,
     tally: Tally,
     clock: Clock,
@@ -78,7 +80,7 @@ impl EventProcessor {
             recent: RecentOutcomes::new(settings.dead_letter_limit),
             recent_committed: RecentOutcomes::new(settings.dead_letter_limit),
             tripped: BTreeSet::new(),
-            holds: false,
+            holds: BTreeSet::new(),
             tally: Tally::new(metrics.clone()),
             metrics,
             clock: Clock::new(clock),
@@ -136,9 +138,9 @@ impl EventProcessor {
         Labels { outcome: Outcome::DeadLetter(rejection.code.as_str()), object_type: "none", metric: "none" }
     }
 
-    fn show_held(&mut self) {
-        if !std::mem::replace(&mut self.holds, true) {
-            self.metrics.held();
+    fn show_held(&mut self, hold: Hold) {
+        if self.holds.insert(hold) {
+            self.metrics.held(hold);
         }
     }
 
@@ -157,7 +159,7 @@ impl EventProcessor {
             "too many of the recent records of this source would become dead letters with this code (DEAD_LETTER_LIMIT): from now on they stay on the raw topic, and everything else continues. Check the dead letters; after a wrong setting or version, correct it and restart; if these records are expected to become dead letters, raise the limit or set it to off, and restart. The restart processes the deferred records; none is lost as long as the raw topic retains it"
         );
         self.tripped.insert((source.to_owned(), code));
-        self.show_held();
+        self.show_held(Hold::DeadLetterLimit);
         true
     }
 
@@ -181,7 +183,7 @@ impl Processor for EventProcessor {
             ids = window.ids(),
             reach_seconds = window.reach(),
             ?took,
-            "the dedup window is there"
+            "restored the dedup window of a partition"
         );
         self.metrics.rebuilt(took);
         self.dedup.restored(partition, window);
@@ -202,12 +204,12 @@ impl Processor for EventProcessor {
             // different people, and a dead letter would have to be replayed.
             return Disposition::Stop(format!(
                 "a record has the source `{}`, which SOURCES_FILE does not name (it names: {}); add it and start again; no record is lost",
-                source.as_deref().unwrap_or("default"),
+                source.as_deref().unwrap_or(DEFAULT_SOURCE),
                 self.sources.get().names()
             ));
         };
         if outbox.refusals(&self.dead_letters) > 1 {
-            self.show_held();
+            self.show_held(Hold::DeadLetterSize);
             return Disposition::Hold(format!(
                 "`{}` refuses even the first {} KiB of a dead letter: raise its max.message.bytes, then restart",
                 self.dead_letters,

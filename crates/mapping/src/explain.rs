@@ -10,6 +10,7 @@ use xdm::{TenantId, write_json};
 
 use crate::details::DEVICES;
 use crate::identity::{self, NoIdentity};
+use crate::record::guarded;
 use crate::rules::{NEVER_FORWARDED, RULES, Rule};
 use crate::{ReceivedAt, Rejection, SourceOptions, map};
 
@@ -90,42 +91,38 @@ impl IgnoredReason {
 /// Maps one webhook and returns the origin of each field.
 ///
 /// # Errors
-/// Returns the [`Rejection`] that [`map`] returns.
+/// Returns the [`Rejection`] that [`map`] returns, or one with the code `mapping_panic` if the mapping panics.
 pub fn explain(
     body: &[u8],
     received_at: ReceivedAt,
     source: &SourceOptions,
     tenant: &TenantId,
 ) -> Result<Explanation, Rejection> {
-    let experiment = |body: &[u8], received_at, source: &SourceOptions| {
-        let mapped = map(body, received_at, source).ok()?;
-        let mut json = Vec::new();
-        write_json(&mapped.event, tenant, &mut json);
-        serde_json::from_slice::<Value>(&json).ok()
-    };
-    map(body, received_at, source)?;
-    let event = experiment(body, received_at, source).unwrap_or_default();
+    let event_of = |body: &[u8], received_at, source: &SourceOptions| event_of(body, received_at, source, tenant);
+    guarded(|| explain_by(event_of, body, received_at, source, tenant))
+}
+
+/// Explains a webhook by the events that `event_of` returns. If it panics in an experiment, the experiment shows
+/// nothing.
+fn explain_by(
+    event_of: impl Fn(&[u8], ReceivedAt, &SourceOptions) -> Result<Value, Rejection>,
+    body: &[u8],
+    received_at: ReceivedAt,
+    source: &SourceOptions,
+    tenant: &TenantId,
+) -> Result<Explanation, Rejection> {
+    let experiment =
+        |body: &[u8], received_at, source: &SourceOptions| guarded(|| event_of(body, received_at, source)).ok();
+    let event = event_of(body, received_at, source)?;
     let mut fields = Vec::new();
     leaves(String::new(), &event, &mut |path, value| {
         let rule = rule_of(&path, source, tenant);
         fields.push(Origin { path, value: value.clone(), from: Vec::new(), rule });
     });
-    let mut note = |input: &str, changed: Option<Value>| {
-        let Some(changed) = changed else { return false };
-        let mut after = std::collections::HashMap::new();
-        leaves(String::new(), &changed, &mut |path, value| drop(after.insert(path, value.clone())));
-        let mut left_a_trace = false;
-        for field in fields.iter_mut().filter(|field| after.get(&field.path) != Some(&field.value)) {
-            left_a_trace = true;
-            if field.from.iter().all(|known| known != input) {
-                field.from.push(input.to_owned());
-            }
-        }
-        left_a_trace
-    };
-    note("header received-at", experiment(body, ReceivedAt(received_at.0.saturating_sub(1)), source));
+    let earlier = ReceivedAt(received_at.0.saturating_sub(1));
+    note(&mut fields, "header received-at", experiment(body, earlier, source));
     for (option, changed) in other_options(source) {
-        note(option, experiment(body, received_at, &changed));
+        note(&mut fields, option, experiment(body, received_at, &changed));
     }
     let mut ignored = Vec::new();
     let mut there = Vec::new();
@@ -136,29 +133,62 @@ pub fn explain(
         for replacement in tries {
             let changed =
                 replaced(body, place.field, &replacement).and_then(|body| experiment(&body, received_at, source));
-            left_a_trace |= note(&place.path, changed);
+            left_a_trace |= note(&mut fields, &place.path, changed);
         }
         if !left_a_trace && !is_required(&place.path) {
             let reason = place.reason.unwrap_or_else(|| why_unused(&place, source));
             ignored.push(Ignored { path: place.path, reason });
         }
     }
-    for field in &mut fields {
-        let rank = |input: &String| {
-            let inputs = field.rule.map_or(&[][..], |rule| rule.inputs);
-            inputs.iter().position(|known| *known == pattern(input)).unwrap_or(inputs.len())
-        };
-        let mut from = std::mem::take(&mut field.from);
-        if from.iter().all(|input| input.starts_with("option ")) {
-            // No change of a value changes this field (`producedBy` is `self` for each metric of a person), so its
-            // origin is taken from the rule.
-            let said = field.rule.into_iter().flat_map(|rule| rule.inputs);
-            from.extend(said.copied().find(|input| there.iter().any(|path| path == input)).map(str::to_owned));
-        }
-        from.sort_by_key(rank);
-        field.from = from;
-    }
+    fields.iter_mut().for_each(|field| complete(field, &there));
     Ok(Explanation { event, fields, ignored })
+}
+
+/// Maps a webhook and returns the event as JSON.
+fn event_of(
+    body: &[u8],
+    received_at: ReceivedAt,
+    source: &SourceOptions,
+    tenant: &TenantId,
+) -> Result<Value, Rejection> {
+    let mapped = map(body, received_at, source)?;
+    let mut json = Vec::new();
+    write_json(&mapped.event, tenant, &mut json);
+    Ok(serde_json::from_slice(&json).unwrap_or_default())
+}
+
+/// Notes an input at every field whose value differs in `changed`, the event of an experiment in which only this input
+/// was changed. Returns whether there is such a field.
+fn note(fields: &mut [Origin], input: &str, changed: Option<Value>) -> bool {
+    let Some(changed) = changed else { return false };
+    let mut after = std::collections::HashMap::new();
+    leaves(String::new(), &changed, &mut |path, value| drop(after.insert(path, value.clone())));
+    let mut left_a_trace = false;
+    for field in fields.iter_mut().filter(|field| after.get(&field.path) != Some(&field.value)) {
+        left_a_trace = true;
+        if field.from.iter().all(|known| known != input) {
+            field.from.push(input.to_owned());
+        }
+    }
+    left_a_trace
+}
+
+/// Sorts the inputs of a field as its rule lists them. Adds one from the rule if the experiments found none; `there` are
+/// the inputs that the webhook has.
+fn complete(field: &mut Origin, there: &[String]) {
+    let rank = |input: &String| {
+        let inputs = field.rule.map_or(&[][..], |rule| rule.inputs);
+        inputs.iter().position(|known| *known == pattern(input)).unwrap_or(inputs.len())
+    };
+    let mut from = std::mem::take(&mut field.from);
+    if from.iter().all(|input| input.starts_with("option ")) {
+        // No change of a value changes this field (`producedBy` is `self` for each metric of a person), so its origin
+        // is taken from the rule.
+        let said = field.rule.into_iter().flat_map(|rule| rule.inputs);
+        from.extend(said.copied().find(|input| there.iter().any(|path| path == input)).map(str::to_owned));
+    }
+    from.sort_by_key(rank);
+    field.from = from;
 }
 
 /// Returns variants of the source, each with one changed option.
@@ -352,5 +382,37 @@ fn why_unused(place: &Place<'_>, source: &SourceOptions) -> IgnoredReason {
         (true, _) => IgnoredReason::Empty,
         (false, true) => IgnoredReason::NotUsed,
         (false, false) => IgnoredReason::WrongType,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RejectionCode;
+
+    const BODY: &[u8] = br#"{"event_id":"01X","object_type":"email","metric":"sent","timestamp":1700000000,"data":{}}"#;
+
+    /// Explains [`BODY`] with a mapping that panics on each body for which `panics` is true.
+    fn explain_with(panics: fn(&[u8]) -> bool) -> Result<Explanation, Rejection> {
+        let (received_at, source) = (ReceivedAt(1_700_000_001_480), SourceOptions::default());
+        let tenant = "acme".parse().unwrap();
+        let event = |body: &[u8], received_at, source: &SourceOptions| {
+            assert!(!panics(body), "a defect");
+            event_of(body, received_at, source, &tenant)
+        };
+        guarded(|| explain_by(event, BODY, received_at, &source, &tenant))
+    }
+
+    #[test]
+    fn a_panic_of_the_mapping_is_a_rejection_of_the_webhook() {
+        assert_eq!(explain_with(|_| true).unwrap_err().code, RejectionCode::MappingPanic);
+    }
+
+    #[test]
+    fn a_panic_in_an_experiment_leaves_the_explanation_of_the_other_fields() {
+        let without_metric = |body: &[u8]| !String::from_utf8_lossy(body).contains("\"metric\":\"sent\"");
+        let explanation = explain_with(without_metric).unwrap();
+        let id = explanation.fields.iter().find(|field| field.path == "_id").unwrap();
+        assert_eq!(id.from, ["event_id"]);
     }
 }

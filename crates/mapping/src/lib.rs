@@ -101,7 +101,7 @@ pub(crate) struct Kind {
     pub(crate) person: bool,
 }
 
-/// Maps one webhook to an event.
+/// Maps one webhook to an event. A defect of the mapping can panic; [`map_record`] turns the panic into a rejection.
 ///
 /// # Errors
 /// Returns a [`Rejection`] with a code, and a message that contains the field's name but never its value.

@@ -1,6 +1,6 @@
 //! Maps one raw record to one event: decodes the body, maps it with the options of the record's source, and limits the
 //! effect of a panic to this record. The transformer, the audit, `find`, a replay and `map` all use this function, so
-//! they have the same results.
+//! they have the same results. [`explain`](crate::explain()) has the same guard.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -29,7 +29,7 @@ pub fn map_record<T>(
 }
 
 /// Runs the mapping of one record. A panic becomes a rejection of this record.
-fn guarded<T>(map: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
+pub(crate) fn guarded<T>(map: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
     // No state is inconsistent after a panic, because buffers are cleared before each use.
     catch_unwind(AssertUnwindSafe(map)).unwrap_or_else(|_| {
         Err(Rejection::new(

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use contract::raw::DEFAULT_SOURCE;
 use customerio::webhook::Data;
 
 /// Handling of an event that identifies no person.
@@ -139,7 +140,7 @@ impl SourceOptions {
 impl Default for SourceOptions {
     fn default() -> Self {
         Self {
-            name: "default".to_owned(),
+            name: DEFAULT_SOURCE.to_owned(),
             workspace_id: None,
             namespace_id: "CustomerioID".to_owned(),
             namespace_cio_id: "CustomerioCioID".to_owned(),

@@ -238,8 +238,8 @@ fn too_many_preferences_are_rejected_with_a_remedy_that_works() {
 #[test]
 fn hash_email_hashes_the_address_without_its_display_name() {
     let source = SourceOptions { hash_email: true, ..SourceOptions::default() };
-    // Equal to the output of `printf 'jo+t1@example.com' | sha256sum`.
-    let hash = customerio::sha256_hex(["jo+t1@example.com"]);
+    // The output of `printf 'jo+t1@example.com' | sha256sum`.
+    let hash = "d0ed278e56340c72a4580fed2871c401647b82cbd873116adbe2c115989dc447";
     for data in [
         r#"{"recipient":"Jo Doe <jo+t1@example.com>"}"#,
         r#"{"identifiers":{"email":"Jo+T1@example.com"}}"#,
@@ -247,7 +247,7 @@ fn hash_email_hashes_the_address_without_its_display_name() {
     ] {
         let body = format!(r#"{{"event_id":"1","object_type":"email","metric":"sent","timestamp":5,"data":{data}}}"#);
         let json = json_of(&map(body.as_bytes(), received_at(), &source).unwrap().event).to_string();
-        assert!(json.contains(&hash) && !json.contains('@'), "{json}");
+        assert!(json.contains(hash) && !json.contains('@'), "{json}");
     }
 }
 

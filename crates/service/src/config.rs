@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use clap::{Args, Parser};
-use settings::command_line::{self, InvalidValues, Required};
+use settings::command_line::{self, Required};
 use settings::{DurationArg, Problems, Variables};
 
 use crate::telemetry::{LogFormat, LogLevel};
@@ -15,7 +15,7 @@ use crate::telemetry::{LogFormat, LogLevel};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operating")]
 pub struct ServiceArgs {
-    /// Address of the admin server: /livez, /readyz, /metrics
+    /// Address of the admin server: /livez, /readyz, /metrics; for the sink also POST /hold and /release
     #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: SocketAddr,
 
@@ -108,16 +108,7 @@ pub trait ServiceConfig: Parser + fmt::Debug {
             }
             Err(refused) => {
                 let Some(invalid) = refused.invalid else { return Err(Unusable::CommandLine(refused.error)) };
-                let InvalidValues { problems: values, names, others } = *invalid;
-                let mut problems = Problems::default();
-                values.into_iter().for_each(|problem| problems.add(problem));
-                if let Ok(config) = Self::from_arg_matches(&others)
-                    && let Err(mut others) = config.validate()
-                {
-                    // An option with an invalid value has no value here, so `validate` may report it as missing.
-                    others.forget(&names);
-                    problems.extend(others);
-                }
+                let problems = invalid.with_others(|config: &Self| config.validate().err().unwrap_or_default());
                 Err(Unusable::Configuration(problems))
             }
         }

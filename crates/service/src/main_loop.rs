@@ -53,27 +53,11 @@ where
     if let Ok(config) = C::parse_with(&variables, std::env::args_os())
         && config.service().health
     {
-        return match crate::health::ask(config.service().admin_listen) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                say(&format!("{}: {error}\n", C::SERVICE));
-                ExitCode::FAILURE
-            }
-        };
+        return ask_health(&config);
     }
     let (config, settings) = match C::load(&variables, std::env::args_os()) {
         Ok(loaded) => loaded,
-        Err(Unusable::CommandLine(error)) => {
-            let failed = error.use_stderr();
-            if error.print().is_err() {
-                return ExitCode::FAILURE;
-            }
-            return if failed { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
-        Err(Unusable::Configuration(problems)) => {
-            say(&format!("{}: the configuration is invalid:\n{problems}", C::SERVICE));
-            return ExitCode::from(2);
-        }
+        Err(unusable) => return report_unusable(C::SERVICE, unusable),
     };
     if config.service().check_config {
         say(&format!("{}: the configuration is valid\n", C::SERVICE));
@@ -101,6 +85,35 @@ where
         Err(error) => {
             tracing::error!(service = C::SERVICE, %error, "stopped by an error");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asks the running service for its health.
+fn ask_health<C: ServiceConfig>(config: &C) -> ExitCode {
+    match crate::health::ask(config.service().admin_listen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{}: {error}\n", C::SERVICE));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints why a service cannot start with its configuration, or what `--help` and `--version` ask for.
+fn report_unusable(service: &str, unusable: Unusable) -> ExitCode {
+    match unusable {
+        Unusable::CommandLine(error) => {
+            let failed = error.use_stderr();
+            match error.print() {
+                Err(_) => ExitCode::FAILURE,
+                Ok(()) if failed => ExitCode::from(2),
+                Ok(()) => ExitCode::SUCCESS,
+            }
+        }
+        Unusable::Configuration(problems) => {
+            say(&format!("{service}: the configuration is invalid:\n{problems}"));
+            ExitCode::from(2)
         }
     }
 }

@@ -159,6 +159,7 @@ impl ImsArgs {
                 client_id: client_id.clone(),
                 client_secret: Arc::new(move || secret.read().map_err(|error| error.to_string())),
                 scopes: self.credential.ims_scopes.clone(),
+                names: platform::CredentialNames::default(),
             })),
             _ => Err("IMS_URL, IMS_CLIENT_ID and IMS_CLIENT_SECRET go together; set all three, or none for an inlet without authentication".to_owned()),
         }

@@ -105,7 +105,8 @@ pub(super) struct Gate {
     in_flight: usize,
     next_number: u64,
     /// Number of the first request after the last congestion, pause or hold. Responses to earlier requests neither
-    /// lower the limit on requests in flight again nor end a hold.
+    /// change the limit on requests in flight nor end a hold: they show how Platform was before it, not whether it has
+    /// recovered.
     round: u64,
     concurrency: Concurrency,
     requests: Rate,
@@ -223,9 +224,9 @@ impl Gate {
     pub(super) fn succeeded(&mut self, reply: Reply) -> bool {
         let was_outage = self.is_outage();
         self.failures_in_row = 0;
-        self.concurrency.succeeded(reply.bound);
         self.fresh_token = None;
         if reply.number >= self.round {
+            self.concurrency.succeeded(reply.bound);
             self.backoff.reset();
             self.held = None;
         }

@@ -215,6 +215,24 @@ fn retry_after_pauses_the_instance_which_then_resumes_with_one_request() {
 }
 
 #[test]
+fn a_success_of_a_request_from_before_a_pause_does_not_raise_the_lowered_limit() {
+    let batches: Vec<Vec<u32>> = (0..20).map(|number| vec![number]).collect();
+    let mut harness = Harness::new(LIMITS);
+    batches.into_iter().for_each(|batch| harness.dispatch.offer(batch));
+    let mut sent: Vec<_> = (0..4).map(|_| harness.send()).collect();
+    // The last of these requests reached the limit.
+    let last = sent.pop().unwrap();
+    let verdict = Verdict::RetryAll { after: Some(Duration::from_secs(7)), reason: RetryReason::Throttled };
+    harness.answer(sent.remove(0), verdict);
+    sent.into_iter().chain([last]).for_each(|sending| harness.accept_all_but(sending, &[]));
+    let (sending, waited) = harness.wait();
+    assert_eq!((waited, harness.dispatch.allowed()), (Duration::from_secs(7), 1));
+    assert!(harness.try_send().is_none(), "only one request at first");
+    harness.accept_all_but(sending, &[]);
+    assert_eq!(harness.dispatch.allowed(), 2, "a success after the pause raises the limit");
+}
+
+#[test]
 fn a_burst_of_throttled_responses_causes_one_pause() {
     let batches: Vec<Vec<u32>> = (0..20).map(|number| vec![number]).collect();
     let mut harness = Harness::new(LIMITS);

@@ -114,6 +114,7 @@ impl World {
             client_id: "sim-client".into(),
             client_secret: Arc::new(|| Ok("sim-secret".to_owned().into())),
             scopes: "openid".into(),
+            names: platform::CredentialNames::default(),
         };
         let tokens = TokenProvider::new(tokens, self.http.clone(), Box::new(|_| {})).unwrap();
         let settings = ControlSettings {
@@ -237,7 +238,7 @@ fn the_first_pass_looks_back_30_days_and_later_ones_a_day_before_the_mark() {
     assert_eq!(checked.from(now), 98 * DAY_MS);
     let mut read = Checked::default();
     for to in ["5", "9", "7", "nonsense"] {
-        read.add([Header { name: CHECKED_TO, value: Some(to.as_bytes()) }].into_iter());
+        read.add([Header { name: "failed-batches-checked-to", value: Some(to.as_bytes()) }].into_iter());
     }
     assert_eq!(read, Checked { to: Some(9), ..Checked::default() });
 }

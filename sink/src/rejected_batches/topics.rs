@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use contract::dead_letter::CutValue;
+use contract::dead_letter::{CutValue, Mark};
 use contract::receipt::{Receipt, ReceiptVerdict};
 use contract::{Offset, Partition, Position};
 use kafka::offsets::Offsets;
 use kafka::producer::{DurableProducer, NewRecord, ProduceError, ProducerSettings};
 use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::record::{PackedRecord, header};
-use kafka::{Connection, Headers, KafkaError, Record, TopicName, Watermarks};
+use kafka::{Connection, KafkaError, Record, TopicName, Watermarks};
 
-use super::{CHECKED_TO, Checked, Rejected, Topics};
+use super::{Checked, Rejected, Topics};
 use crate::config::Settings;
+use crate::journal::mark_record;
 
 /// Time limit for the next record of a read.
 const NEXT_RECORD: Duration = Duration::from_secs(30);
@@ -95,9 +96,7 @@ impl Topics for KafkaTopics {
     }
 
     async fn mark(&self, to: i64) -> Result<(), ProduceError> {
-        let headers = Headers::with_capacity(1).with(CHECKED_TO, to.to_string().as_bytes());
-        let topic = &self.dead_letters;
-        self.send(NewRecord { topic, partition: Some(Partition(0)), key: None, value: Some(b""), headers }).await
+        self.send(mark_record(&self.dead_letters, &Mark::FailedBatchesCheckedTo(to))).await
     }
 }
 
@@ -168,14 +167,7 @@ fn read(
 fn keep(record: &Record<'_>, ids: &HashSet<String>, found: &mut HashMap<String, PackedRecord>) {
     let Some(id) = record.header(header::EVENT_ID).and_then(|id| std::str::from_utf8(id).ok()) else { return };
     if ids.contains(id) {
-        let position = record.position();
-        let packed = PackedRecord::pack(
-            position,
-            record.key(),
-            record.value(),
-            record.headers().collect::<Vec<_>>().into_iter(),
-        );
-        found.insert(id.to_owned(), packed);
+        found.insert(id.to_owned(), PackedRecord::from(record));
     }
 }
 
@@ -209,6 +201,7 @@ fn rounds<'p>(positions: impl Iterator<Item = &'p Position>) -> Vec<Vec<OffsetRa
 mod tests {
     use ::settings::Variables;
     use contract::receipt::ReceiptEntry;
+    use kafka::Headers;
     use kafka::embedded::EmbeddedBroker;
     use service::ServiceConfig;
 

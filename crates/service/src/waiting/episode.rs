@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Reason, Trouble};
+use super::trouble::{Reason, Trouble};
 
 /// A failure that ends within this time is not reported.
 const REPORT_AFTER: Duration = Duration::from_secs(3);
