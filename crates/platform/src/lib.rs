@@ -8,6 +8,7 @@
 mod address;
 pub mod client;
 pub mod control;
+mod credential;
 pub mod envelope;
 mod failure;
 pub mod inlet;
@@ -18,8 +19,9 @@ pub use reqwest::Url;
 
 pub use address::{ImsUrl, is_unencrypted};
 pub use client::{ClientError, ClientSettings, HttpSettings, OnDate, PlatformClient};
+pub use credential::CredentialNames;
 pub use envelope::{BatchBody, Envelope, EnvelopeSettings, REQUEST_LIMIT};
 pub use failure::{Failure, Unreached};
 pub use inlet::InletUrl;
-pub use token::{RefreshOutcome, TokenError, TokenProvider, TokenSettings};
+pub use token::{Grant, RefreshOutcome, TokenError, TokenProvider, TokenSettings};
 pub use verdict::{Answer, HoldReason, RecordVerdict, Response, RetryReason, Verdict, classify};

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::credential::CredentialNames;
 use crate::failure::{Failure, failure};
 
 /// Longest lifetime that is used; a longer one is reduced to this. Adobe's tokens are valid for 24 hours.
@@ -40,6 +41,8 @@ pub struct TokenSettings {
     pub client_secret: ReadSecret,
     /// Scopes, separated by commas, as the Developer Console lists them for the credential.
     pub scopes: String,
+    /// The variables that the credential was read from.
+    pub names: CredentialNames,
 }
 
 impl fmt::Debug for TokenSettings {
@@ -56,12 +59,18 @@ impl fmt::Debug for TokenSettings {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TokenError {
     /// IMS refuses the credential.
-    #[error("IMS refuses the credential (HTTP {status}{}); check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES", .code.as_ref().map(|code| format!(", {code}")).unwrap_or_default())]
+    #[error(
+        "IMS refuses the credential (HTTP {status}{}); check {}, {} and {}",
+        .code.as_ref().map(|code| format!(", {code}")).unwrap_or_default(),
+        .names.client_id, .names.client_secret, .names.scopes
+    )]
     Refused {
         /// HTTP status code of the response.
         status: u16,
         /// OAuth error code, if the body contains one.
         code: Option<String>,
+        /// The variables of the credential.
+        names: CredentialNames,
     },
     /// IMS did not respond.
     #[error("IMS returns no token for now: {0}")]
@@ -72,8 +81,8 @@ pub enum TokenError {
     /// IMS responded with success, but the body contains no usable token.
     #[error("IMS returns no token for now: {0}")]
     Unusable(&'static str),
-    /// The secret cannot be read.
-    #[error("IMS_CLIENT_SECRET: {0}")]
+    /// The secret cannot be read. The text begins with its variable.
+    #[error("{0}")]
     Secret(String),
 }
 
@@ -89,8 +98,18 @@ pub enum RefreshOutcome {
 /// Callback that is called after each request for a token.
 pub type OnRefresh = Box<dyn Fn(RefreshOutcome) + Send + Sync>;
 
+/// What IMS granted with a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Time until the token expires.
+    pub expires_in: Duration,
+    /// The granted scopes, separated by commas: those in the response of IMS, or else the requested ones.
+    pub scopes: String,
+}
+
 struct Cached {
     token: SecretString,
+    scopes: Option<String>,
     asked_at: Instant,
     renew_at: Instant,
     expires_at: Instant,
@@ -131,6 +150,9 @@ struct Granted {
     /// Lifetime in seconds.
     #[serde(default)]
     expires_in: Option<Value>,
+    /// The granted scopes. The response may lack them if they are the requested ones.
+    #[serde(default)]
+    scope: Option<Value>,
 }
 
 impl Granted {
@@ -215,6 +237,26 @@ impl TokenProvider {
         Err(error)
     }
 
+    /// Returns what IMS granted with the current token, and requests a token if there is none.
+    ///
+    /// # Errors
+    /// Returns a [`TokenError`] if there is no valid token.
+    pub async fn grant(&self) -> Result<Grant, TokenError> {
+        self.token().await?;
+        let state = self.state.lock().await;
+        let (scopes, expires_in) = match &state.cached {
+            Some(cached) => (cached.scopes.clone(), cached.expires_at.saturating_duration_since(Instant::now())),
+            None => (None, Duration::ZERO),
+        };
+        Ok(Grant { expires_in, scopes: scopes.unwrap_or_else(|| self.settings.scopes.clone()) })
+    }
+
+    /// Returns the variables that the credential was read from.
+    #[must_use]
+    pub fn names(&self) -> CredentialNames {
+        self.settings.names
+    }
+
     /// Discards a token that Platform refused, unless the token has been replaced meanwhile.
     pub async fn invalidate(&self, refused: &SecretString) {
         let mut state = self.state.lock().await;
@@ -245,7 +287,9 @@ impl TokenProvider {
     }
 
     async fn fetch(&self) -> Result<Cached, TokenError> {
-        let secret = (self.settings.client_secret)().map_err(TokenError::Secret)?;
+        let names = self.settings.names;
+        let unreadable = |error| TokenError::Secret(format!("{}: {error}", names.client_secret));
+        let secret = (self.settings.client_secret)().map_err(unreadable)?;
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", &self.settings.client_id),
@@ -265,12 +309,13 @@ impl TokenProvider {
             let margin = (lifetime / 10).min(Duration::from_secs(300));
             let expires_at = asked + lifetime;
             let token = token.to_owned().into();
-            return Ok(Cached { token, asked_at: asked, renew_at: expires_at - margin, expires_at });
+            let scopes = granted.scope.as_ref().and_then(Value::as_str).map(str::to_owned);
+            return Ok(Cached { token, scopes, asked_at: asked, renew_at: expires_at - margin, expires_at });
         }
         if status.is_client_error() && status != reqwest::StatusCode::TOO_MANY_REQUESTS {
             let code = serde_json::from_slice::<Denied>(&body).ok().and_then(|denied| denied.error);
             let plain = |code: &String| code.len() <= 64 && code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            return Err(TokenError::Refused { status: status.as_u16(), code: code.filter(plain) });
+            return Err(TokenError::Refused { status: status.as_u16(), code: code.filter(plain), names });
         }
         Err(TokenError::Unavailable(status.as_u16()))
     }
@@ -316,6 +361,7 @@ mod tests {
             client_id: "id".into(),
             client_secret: Arc::new(|| Ok("secret".into())),
             scopes: "openid".into(),
+            names: CredentialNames::default(),
         };
         (Arc::new(TokenProvider::new(settings, reqwest::Client::new(), Box::new(|_| {})).unwrap()), asked)
     }
@@ -397,6 +443,28 @@ mod tests {
             let error = provider.token().await.unwrap_err().to_string();
             assert!(error.contains(words) && !error.contains("secret"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_grant_has_the_scopes_of_the_response_or_else_the_requested_ones() {
+        for (scope, expected) in [(r#","scope":"openid,AdobeID""#, "openid,AdobeID"), ("", "openid")] {
+            let body = format!(r#"{{"access_token":"token","expires_in":3600{scope}}}"#);
+            let (provider, asked) = ims(vec![(200, body)]).await;
+            let grant = provider.grant().await.unwrap();
+            assert_eq!(grant.scopes, expected);
+            assert!(grant.expires_in > Duration::from_secs(3590) && grant.expires_in <= Duration::from_secs(3600));
+            provider.grant().await.unwrap();
+            assert_eq!(asked.load(Order::SeqCst), 1, "the token is cached");
+        }
+    }
+
+    #[test]
+    fn an_error_about_the_credential_contains_the_variables_it_was_read_from() {
+        let text = |names| TokenError::Refused { status: 401, code: None, names }.to_string();
+        assert!(text(CredentialNames::default()).ends_with("check IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES"));
+        let own = text(CredentialNames::of_setup(true));
+        assert!(own.ends_with("check SETUP_IMS_CLIENT_ID, SETUP_IMS_CLIENT_SECRET and SETUP_IMS_SCOPES"), "{own}");
+        assert!(text(CredentialNames::of_setup(false)).ends_with("SETUP_IMS_CLIENT_SECRET and IMS_SCOPES"));
     }
 
     async fn lifetime(provider: &TokenProvider) -> Duration {

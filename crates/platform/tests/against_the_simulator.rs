@@ -51,6 +51,7 @@ async fn setup_with(settings: SimSettings, secret: &'static str, change: impl Fn
         client_id: "sim-client".into(),
         client_secret: Arc::new(move || Ok(secret.into())),
         scopes: "openid,AdobeID".into(),
+        names: platform::CredentialNames::default(),
     };
     let granted = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&granted);

@@ -116,7 +116,7 @@ impl ControlClient {
         for (name, value, variable) in [
             ("x-gw-ims-org-id", &settings.ims_org, "PLATFORM_IMS_ORG"),
             ("x-sandbox-name", &settings.sandbox, "PLATFORM_SANDBOX"),
-            ("x-api-key", &settings.client_id, "IMS_CLIENT_ID"),
+            ("x-api-key", &settings.client_id, tokens.names().client_id),
         ] {
             let value = HeaderValue::from_str(value).map_err(|_| ClientError::Header(variable))?;
             headers.insert(HeaderName::from_static(name), value);
@@ -145,7 +145,7 @@ impl ControlClient {
                     problem: Problem { detail: Some(error.to_string()), ..Problem::default() },
                 }),
             };
-            ControlError::new(call.request(), kind)
+            self.error(call.request(), kind)
         })
     }
 
@@ -162,7 +162,7 @@ impl ControlClient {
             let page = self.send(&call).await?;
             items.extend(page.items);
             let Some(next) = page.next else { return Ok(items) };
-            let bad_link = |error: BadLink| ControlError::new(call.request(), ErrorKind::BadLink(error.to_string()));
+            let bad_link = |error: BadLink| self.error(call.request(), ErrorKind::BadLink(error.to_string()));
             let request = following(call.request(), &next, &self.settings.api).map_err(bad_link)?;
             if seen.contains(&request.path) {
                 return Err(bad_link(BadLink::Loop));
@@ -189,7 +189,7 @@ impl ControlClient {
             };
             if !self.wait_until_visible(created_at).await {
                 let kind = ErrorKind::NotVisible { waited: created_at.elapsed(), last };
-                return Err(ControlError::new(call.request(), kind));
+                return Err(self.error(call.request(), kind));
             }
         }
     }
@@ -248,10 +248,10 @@ impl ControlClient {
                 Ok(Attempt { answer, .. }) if (200..300).contains(&answer.status) => return Ok(answer),
                 Ok(Attempt { answer, retry_after }) => {
                     asked = retry_after;
-                    classify(request, answer.status, retry_after, &answer.body)
+                    classify(request, answer.status, retry_after, &answer.body).with_credential(self.tokens.names())
                 }
-                Err(failure @ Failure::Connect(_)) => ControlError::new(request, ErrorKind::Unreachable(failure)),
-                Err(failure) => ControlError::new(request, interrupted(request, Interruption::Failed(failure))),
+                Err(failure @ Failure::Connect(_)) => self.error(request, ErrorKind::Unreachable(failure)),
+                Err(failure) => self.error(request, interrupted(request, Interruption::Failed(failure))),
             };
             let may_pass = matches!(
                 *error.kind,
@@ -289,7 +289,11 @@ impl ControlClient {
     }
 
     async fn token(&self, request: &Request) -> Result<SecretString, ControlError> {
-        self.tokens.token().await.map_err(|error| ControlError::new(request, ErrorKind::NoToken(error)))
+        self.tokens.token().await.map_err(|error| self.error(request, ErrorKind::NoToken(error)))
+    }
+
+    fn error(&self, request: &Request, kind: ErrorKind) -> ControlError {
+        ControlError::new(request, kind).with_credential(self.tokens.names())
     }
 
     async fn attempt(&self, request: &Request, token: &SecretString) -> Result<Attempt, Failure> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::control::{Method, Problem, Request};
+use crate::credential::CredentialNames;
 use crate::failure::{Failure, Unreached};
 use crate::token::TokenError;
 
@@ -16,6 +17,8 @@ pub struct ControlError {
     pub path: String,
     /// Cause of the failure. It is boxed so that a `Result` stays small.
     pub kind: Box<ErrorKind>,
+    /// The variables that the credential was read from.
+    pub credential: CredentialNames,
 }
 
 /// The cause of a failed request.
@@ -149,16 +152,27 @@ impl Remedy {
 
 impl ControlError {
     pub(crate) fn new(request: &Request, kind: ErrorKind) -> Self {
-        Self { method: request.method, path: request.path.clone(), kind: Box::new(kind) }
+        let credential = CredentialNames::default();
+        Self { method: request.method, path: request.path.clone(), kind: Box::new(kind), credential }
+    }
+
+    /// Returns the error with the variables of the credential that the request was sent with.
+    pub(crate) fn with_credential(self, credential: CredentialNames) -> Self {
+        Self { credential, ..self }
     }
 
     /// Returns the next step to resolve the error.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         use Who::{AdobeSupport, You};
+        let CredentialNames { client_id, client_secret, scopes } = self.credential;
         match &*self.kind {
-            ErrorKind::NoToken(TokenError::Refused { .. }) => {
-                Remedy::new(You, "compare IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES with the Developer Console")
+            ErrorKind::NoToken(TokenError::Refused { .. }) => Remedy::new(
+                You,
+                format!("compare {client_id}, {client_secret} and {scopes} with the Developer Console"),
+            ),
+            ErrorKind::NoToken(TokenError::Secret(_)) => {
+                Remedy::new(You, format!("make the file with {client_secret} readable for this user"))
             }
             ErrorKind::NoToken(_) => Remedy::new(You, "check IMS_URL and the network, and run this again"),
             ErrorKind::Unreachable(Failure::Connect(Unreached::Tls)) => {
@@ -171,7 +185,7 @@ impl ControlError {
                 Remedy::new(You, "look first: read the object before sending this again; `setup apply` does so")
             }
             ErrorKind::Unavailable(_) => Remedy::new(You, "run this again in a few minutes"),
-            ErrorKind::Unauthorized(problem) | ErrorKind::Forbidden(problem) => access_remedy(problem),
+            ErrorKind::Unauthorized(problem) | ErrorKind::Forbidden(problem) => access_remedy(problem, self.credential),
             ErrorKind::NotFound(problem) if is_sandbox(problem) => {
                 Remedy::new(You, "set PLATFORM_SANDBOX to the name of a sandbox that this credential may use")
             }
@@ -213,18 +227,21 @@ fn is_sandbox(problem: &Problem) -> bool {
 
 /// Returns the remedy for 401 and 403. The codes of Adobe's API gateway distinguish a wrong key or organisation from a
 /// missing permission.
-fn access_remedy(problem: &Problem) -> Remedy {
+fn access_remedy(problem: &Problem, credential: CredentialNames) -> Remedy {
+    let CredentialNames { client_id, scopes, .. } = credential;
     match problem.code.as_deref() {
         Some("403000" | "403003") => Remedy::new(
             Who::You,
-            "add the Experience Platform API to the project of IMS_CLIENT_ID in the Developer Console",
+            format!("add the Experience Platform API to the project of {client_id} in the Developer Console"),
         ),
         Some("403025" | "400003" | "1008-401") => {
             Remedy::new(Who::You, "set PLATFORM_IMS_ORG to the organisation that the credential belongs to")
         }
         Some("401013" | "403010" | "1001-401" | "2000-401" | "INVALID_IMS_TOKEN") => Remedy::new(
             Who::You,
-            "check that IMS_URL, IMS_CLIENT_ID and PLATFORM_IMS_ORG belong together, and IMS_SCOPES in the Developer Console",
+            format!(
+                "check that IMS_URL, {client_id} and PLATFORM_IMS_ORG belong together, and {scopes} in the Developer Console"
+            ),
         ),
         Some("1100-400") => not_licensed(),
         _ => Remedy::new(

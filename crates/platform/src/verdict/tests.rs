@@ -152,7 +152,7 @@ fn without_a_response_or_a_token_no_record_is_refused() {
     for failure in [Failure::Connect(Unreached::Other), Failure::Timeout, Failure::Interrupted] {
         assert!(matches!(classify(&Answer::Failed(failure), 1), Verdict::RetryAll { .. }));
     }
-    let refused = TokenError::Refused { status: 400, code: None };
+    let refused = TokenError::Refused { status: 400, code: None, names: crate::CredentialNames::default() };
     assert_eq!(classify(&Answer::NoToken(refused), 1), Verdict::Hold(HoldReason::Unauthorized));
     for passing in [
         TokenError::NoAnswer(Failure::Timeout),

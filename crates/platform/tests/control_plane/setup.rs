@@ -53,6 +53,7 @@ pub(crate) fn tokens(simulator: &Simulator, secret: &'static str) -> TokenProvid
         client_id: "sim-client".into(),
         client_secret: Arc::new(move || Ok(secret.into())),
         scopes: "openid,AdobeID".into(),
+        names: platform::CredentialNames::default(),
     };
     TokenProvider::new(settings, http(), Box::new(|_| {})).unwrap()
 }
