@@ -74,6 +74,7 @@ pub async fn apply(
         failures: Vec::new(),
         failed: BTreeSet::new(),
         forbidden: None,
+        conflicts: BTreeMap::new(),
         last_create: None,
     };
     let mut changed = BTreeMap::new();
@@ -116,17 +117,24 @@ struct Run<'r> {
     failures: Vec<(Key, SetupError)>,
     failed: BTreeSet<Key>,
     forbidden: Option<SetupError>,
+    /// Time at which Platform first answered that an object exists already.
+    conflicts: BTreeMap<Key, tokio::time::Instant>,
     /// Time at which an object of Platform was last created. Requests that refer to that object may not see it yet.
     last_create: Option<tokio::time::Instant>,
 }
 
 impl Run<'_> {
-    /// Prevents all steps in Platform if a permission is missing that one of them needs.
+    /// Prevents all steps in Platform if a permission is missing that one of them needs, or without which the objects
+    /// could not be read.
     fn skip_what_is_forbidden(&mut self, plan: &Plan) {
         let missing: Vec<String> = plan.missing_permissions().map(|permission| permission.title.to_owned()).collect();
-        if plan.changes(Target::Platform) && !missing.is_empty() {
-            self.forbidden = Some(SetupError::MissingPermissions(missing));
-        }
+        let failure = self.observed.platform.as_ref().and_then(|platform| platform.failure.clone());
+        self.forbidden = match failure {
+            _ if !missing.is_empty() && (plan.changes(Target::Platform) || plan.unread.is_some()) => {
+                Some(SetupError::MissingPermissions(missing))
+            }
+            failure => failure.map(SetupError::Platform),
+        };
     }
 
     fn is_blocked(&self, key: &Key) -> bool {

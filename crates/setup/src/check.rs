@@ -4,7 +4,9 @@
 mod customerio;
 mod end_to_end;
 mod gateway;
+mod inlet;
 mod kafka;
+mod limits;
 mod objects;
 mod option;
 mod platform;
@@ -29,6 +31,7 @@ use crate::who::Who;
 pub use end_to_end::{
     NotSent, RECEIPT, RunSearch, Trace, no_source, not_sent, received, run_not_searched, run_of_flow,
 };
+pub use limits::SinkRates;
 pub use option::{invalid_option, missing_option};
 pub use profile::{IN_PROFILE, ProfileSearch, event_in_profile, profile_not_searched};
 
@@ -140,6 +143,8 @@ pub struct Configured {
     pub dataset_id: Option<String>,
     /// Value of `PLATFORM_FLOW_ID`.
     pub flow_id: Option<String>,
+    /// The sink's limits of its rates; `None` if the sink's configuration cannot be read.
+    pub rates: Option<SinkRates>,
 }
 
 /// Input of the checks. A service without a client is not checked.
@@ -200,7 +205,8 @@ impl Checks<'_> {
         let kafka = kafka::check(self);
         let ((platform, destination), customerio, gateway) =
             tokio::join!(platform::check(self), customerio::check(self), gateway::check(self));
-        Report { lines: [kafka.await, platform, customerio, gateway].concat(), platform: destination }
+        let limits = limits::lines(self, &destination);
+        Report { lines: [kafka.await, platform, customerio, gateway, limits].concat(), platform: destination }
     }
 
     /// The desired webhook of a source; `None` if an option is missing.

@@ -137,6 +137,9 @@ pub fn plan_destroy(
     if let Some(platform) = &observed.platform {
         let sandbox = platform.sandboxes.iter().find(|sandbox| sandbox.name == stage.sandbox.as_str());
         plan.production_sandbox = sandbox.filter(|sandbox| sandbox.is_production()).map(|sandbox| sandbox.name.clone());
+        if let Some(error) = &platform.failure {
+            plan.refusals.push(format!("the objects in Platform could not be read, so nothing is removed: {error}"));
+        }
         if let Some(objects) = &platform.objects {
             platform_removals(objects, &mark, permit, &mut plan);
             namespaces(desired, objects, &mut plan);

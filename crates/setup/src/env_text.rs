@@ -1,7 +1,5 @@
 //! Writes entries into the text of an `.env` file and leaves all other lines unchanged.
 
-use std::fmt::Write;
-
 /// The change of an entry in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryChange {
@@ -103,18 +101,6 @@ fn quoted(value: &str) -> String {
     text
 }
 
-/// A Kubernetes secret with these entries, as YAML. The values are not encrypted: keep the text out of files and logs.
-#[must_use]
-pub fn secret_manifest(name: &str, entries: &[(String, String)]) -> String {
-    let mut text = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\ntype: Opaque\nstringData:\n");
-    for (name, value) in entries {
-        // Every JSON string is a valid YAML string.
-        let value = serde_json::Value::from(value.as_str());
-        writeln!(text, "  {name}: {value}").expect("a String takes everything");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use settings::Variables;
@@ -153,11 +139,5 @@ mod tests {
             let read: Vec<_> = text.lines().map(str::to_owned).collect();
             assert!(!read.is_empty(), "{value}");
         }
-    }
-
-    #[test]
-    fn a_manifest_quotes_its_values() {
-        let manifest = secret_manifest("customerio-aep", &entries(&[("KEY", "a: \"b\"\nc")]));
-        assert!(manifest.ends_with("stringData:\n  KEY: \"a: \\\"b\\\"\\nc\"\n"), "{manifest}");
     }
 }

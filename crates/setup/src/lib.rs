@@ -22,10 +22,12 @@ pub mod error;
 pub mod journal;
 pub mod key;
 mod look;
+pub mod manifest;
 pub mod observed;
 mod pending;
 pub mod plan;
 pub mod plan_file;
+mod profile;
 pub mod refusal;
 pub mod round_trip;
 pub mod settling;
@@ -38,3 +40,4 @@ pub mod who;
 mod xdm_files;
 
 pub use look::look;
+pub use pending::is_paused;

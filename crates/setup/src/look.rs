@@ -21,7 +21,7 @@ use crate::observed::{Observed, ObservedKafka, ObservedSubject, ObservedTopic, O
 use crate::topics::TopicWish;
 
 pub(crate) use objects::look_again;
-pub(crate) use platform::look_at_platform;
+pub(crate) use platform::{look_at_platform, sandbox_of};
 
 /// Time-out of a request to the brokers.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(8);
@@ -47,11 +47,20 @@ pub async fn look(
     }
     if let (Some(wish), Some(stage), Some(client)) = (&desired.platform, &desired.stage, &clients.platform) {
         report(Progress::Looking(Target::Platform));
-        observed.platform = Some(look_at_platform(client, stage, wish, journal).await?);
+        let found = look_at_platform(client, stage, wish, journal).await?;
+        // A missing role is reported with the permissions, and can be waited for.
+        if let Some(error) = found.failure.as_ref().filter(|_| found.forbidden().is_none()) {
+            return Err(error.clone().into());
+        }
+        observed.platform = Some(found);
+    }
+    if let (None, Some(stage), Some(client)) = (&desired.platform, &desired.stage, &clients.platform) {
+        observed.sandbox = sandbox_of(stage, client).await;
     }
     if !desired.webhooks.is_empty() && !clients.customerio.is_empty() {
         report(Progress::Looking(Target::CustomerIo));
         observed.customerio = workspaces(&desired.webhooks, clients, journal).await;
+        observed.senders = senders(clients).await;
     }
     Ok(observed)
 }
@@ -73,13 +82,13 @@ type Look = Result<Option<ObservedTopic>, KafkaError>;
 /// Reads all topics concurrently, because the request for a topic's settings is slow.
 pub(crate) async fn look_at_topics<'w>(wish: &'w TopicWish, topics: &Topics) -> Vec<(&'w TopicName, Look)> {
     let receipts = async {
-        match &wish.receipts {
+        match &wish.topics.receipts {
             Some(name) => Some(look_at_topic(name, topics).await),
             None => None,
         }
     };
     let [raw, typed, dead_letters] =
-        [&wish.raw, &wish.typed, &wish.dead_letters].map(|name| look_at_topic(name, topics));
+        [&wish.topics.raw, &wish.topics.typed, &wish.topics.dead_letters].map(|name| look_at_topic(name, topics));
     let (raw, typed, dead_letters, receipts) = tokio::join!(raw, typed, dead_letters, receipts);
     wish.names().zip([raw, typed, dead_letters].into_iter().chain(receipts)).collect()
 }
@@ -98,6 +107,21 @@ pub(crate) async fn subject_of(subject: &str, registry: &SchemaRegistry) -> Resu
     let exists = registry.has_subject(subject).await?;
     let compatibility = registry.compatibility(subject).await?;
     Ok(ObservedSubject { exists, compatibility })
+}
+
+/// Reads the addresses from which Customer.io sends webhooks, once for each region.
+pub(crate) async fn senders(clients: &Clients) -> BTreeMap<String, Vec<String>> {
+    let mut found = BTreeMap::new();
+    for client in clients.customerio.values() {
+        let region = client.address().region().to_string();
+        if found.contains_key(&region) {
+            continue;
+        }
+        if let Ok(addresses) = client.sender_addresses().await {
+            found.insert(region, addresses.iter().map(|address| address.as_str().to_owned()).collect());
+        }
+    }
+    found
 }
 
 async fn workspaces(

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use customerio_api::{WebhookList, Workspace};
 use platform::control::{
-    BaseConnection, Dataset, Flow, Namespace, Resource, Sandbox, SourceConnection, TargetConnection,
+    BaseConnection, ControlError, Dataset, ErrorKind, Flow, Namespace, Resource, Sandbox, SourceConnection,
+    TargetConnection, Who,
 };
 use sources::SourceName;
 
@@ -17,6 +18,10 @@ pub struct Observed {
     pub registry: Option<ObservedSubject>,
     /// The sandboxes of Experience Platform and the objects in the stage's sandbox.
     pub platform: Option<ObservedPlatform>,
+    /// The stage's sandbox, if the objects in it are not read; `None` also if Platform was not asked or did not answer.
+    pub sandbox: Option<Sandbox>,
+    /// The addresses from which Customer.io sends webhooks, by region. A region that did not answer is absent.
+    pub senders: BTreeMap<String, Vec<String>>,
     /// The workspaces of Customer.io, by source.
     pub customerio: BTreeMap<SourceName, ObservedWorkspace>,
 }
@@ -57,8 +62,22 @@ pub struct ObservedPlatform {
     pub tenant: String,
     /// The permissions that `setup` needs. True if the credential has the permission; `None` if that is not known.
     pub permissions: BTreeMap<String, Option<bool>>,
-    /// The content of the stage's sandbox; `None` if the sandbox cannot be used.
+    /// The content of the stage's sandbox; `None` if the sandbox cannot be used or its content could not be read.
     pub objects: Option<PlatformObjects>,
+    /// The error that prevented reading the content of the sandbox.
+    pub failure: Option<ControlError>,
+}
+
+impl ObservedPlatform {
+    /// The error of a request that lacked a permission, so that the content of the sandbox could not be read. A role can
+    /// be missing, or not be active yet.
+    #[must_use]
+    pub fn forbidden(&self) -> Option<&ControlError> {
+        let is_role = |error: &&ControlError| {
+            matches!(*error.kind, ErrorKind::Forbidden(_)) && error.remedy().who == Who::AdobeAdministrator
+        };
+        self.failure.as_ref().filter(is_role)
+    }
 }
 
 /// The objects that may be ours: those with the wanted name, and those whose id is in the state file.

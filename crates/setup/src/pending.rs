@@ -28,7 +28,8 @@ pub(crate) fn without_note(name: &str) -> Option<&str> {
 }
 
 /// Returns true if a person has disabled a webhook of ours after it had been enabled.
-pub(crate) fn is_paused(webhook: &Webhook) -> bool {
+#[must_use]
+pub fn is_paused(webhook: &Webhook) -> bool {
     !webhook.is_enabled() && without_note(webhook.name()).is_none()
 }
 

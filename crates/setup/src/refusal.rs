@@ -101,13 +101,44 @@ pub enum Refusal {
     /// An object that would be adopted is enabled for Profile.
     #[error(
         "the {key} ({id}) is enabled for Profile, which cannot be undone: its events would enter profiles at once. To accept \
-         that, add --enable-profile; else rename it, or set another DEPLOYMENT"
+         that, add --enable-profile {sandbox}; else rename it, or set another DEPLOYMENT"
     )]
     ProfileEnabled {
         /// The object that would be adopted.
         key: Key,
         /// Id of the object.
         id: String,
+        /// Name of the sandbox, which is the option's value.
+        sandbox: String,
+    },
+    /// A base connection with the stage's `sourceId` has another name and no mark.
+    #[error(
+        "the base connection `{name}` ({id}) has the sourceId `{source_id}` of this stage, which can exist only once in the \
+         organisation, and was not created by this tool. Either take it over with --adopt; or delete it in Platform (Sources > \
+         Accounts); or set another DEPLOYMENT"
+    )]
+    SourceIdTaken {
+        /// Name of the base connection.
+        name: String,
+        /// Id of the base connection.
+        id: String,
+        /// The `sourceId` of the stage.
+        source_id: String,
+    },
+    /// Platform refuses to create an object because one like it exists, and the existing one is not among those that
+    /// could be adopted.
+    #[error(
+        "Platform does not create the {key}: {problem}. The existing object ({}) is not a {} of this sandbox that this \
+         credential can see: it is of another kind, or in another sandbox. Rename or remove it, or set another DEPLOYMENT, \
+         which changes the names of this tool's objects", .existing.as_deref().unwrap_or("its id is not in the answer"), .key.kind()
+    )]
+    ExistsElsewhere {
+        /// The wanted object.
+        key: Key,
+        /// Id of the existing object, if Platform's response contains it.
+        existing: Option<String>,
+        /// Platform's response.
+        problem: String,
     },
     /// A namespace exists with another spelling of its code.
     #[error(
@@ -184,7 +215,7 @@ pub enum Refusal {
     /// The account has several workspaces, and it is unknown which one the key belongs to.
     #[error(
         "source `{source_name}`: the account has several workspaces ({}), and the API does not say which one the key belongs to. \
-         Name it with CUSTOMERIO_WORKSPACE (or `workspace` in SOURCES_FILE) before the first webhook is created",
+         Name it with CUSTOMERIO_WORKSPACE (or `workspace` in SOURCES_FILE) before a webhook is created or changed in it",
         listed(.names)
     )]
     WorkspaceNotNamed {
@@ -195,7 +226,7 @@ pub enum Refusal {
     },
     /// The sandbox is a production sandbox, and its name was not confirmed.
     #[error(
-        "the sandbox `{name}` is a PRODUCTION sandbox. Set up a development sandbox first; to go on here, confirm the name \
+        "the sandbox `{name}` is a PRODUCTION sandbox. Set up a development sandbox first; to continue here, confirm the name \
          (type it, or --confirm-sandbox {name})"
     )]
     ProductionNotConfirmed {
@@ -286,6 +317,8 @@ impl Refusal {
             Self::OfAnotherStage { .. } => "of_another_stage",
             Self::CannotChange { .. } => "cannot_change",
             Self::ProfileEnabled { .. } => "profile_enabled",
+            Self::SourceIdTaken { .. } => "source_id_taken",
+            Self::ExistsElsewhere { .. } => "exists_elsewhere",
             Self::NamespaceSpelling { .. } => "namespace_spelling",
             Self::NamespaceUnfit { .. } => "namespace_unfit",
             Self::EndpointElsewhere { .. } => "endpoint_elsewhere",

@@ -308,7 +308,8 @@ impl Switch<'_> {
                 Refusal::ChoiceMissing { .. } | Refusal::WorkspaceNotNamed { .. } | Refusal::WrongWorkspace { .. }
             )
         };
-        // These refusals concern only a webhook that does not exist yet.
+        // These refusals concern a webhook that is created or changed as planned. A webhook with our mark can always be
+        // switched.
         let refusals: Vec<Refusal> = planned.refusals.into_iter().filter(|refusal| !is_missing(refusal)).collect();
         if !refusals.is_empty() {
             return Err(SetupError::Refused(refusals));

@@ -1,5 +1,6 @@
 //! The desired Kafka topics and their settings.
 
+use contract::PipelineTopics;
 use kafka::TopicName;
 use kafka::topic::TopicSpec;
 use kafka::topic_settings::{DEFAULT_MAX_MESSAGE_BYTES, RECORD_OVERHEAD};
@@ -9,14 +10,8 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Names and parameters of the wanted topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicWish {
-    /// Topic of the raw webhooks.
-    pub raw: TopicName,
-    /// Topic of the typed records.
-    pub typed: TopicName,
-    /// Topic of the dead letters.
-    pub dead_letters: TopicName,
-    /// Topic of the receipts, if one is wanted.
-    pub receipts: Option<TopicName>,
+    /// Names of the topics.
+    pub topics: PipelineTopics,
     /// Number of partitions of each new topic.
     pub partitions: i32,
     /// Number of replicas of each partition. `None` means 3 if there are at least three brokers, else 1.
@@ -28,7 +23,7 @@ pub struct TopicWish {
 impl TopicWish {
     /// The names of the topics, in the order of [`TopicWish::specs`].
     pub fn names(&self) -> impl Iterator<Item = &TopicName> {
-        [&self.raw, &self.typed, &self.dead_letters].into_iter().chain(&self.receipts)
+        self.topics.names()
     }
 
     /// The number of replicas for a cluster with this number of brokers.
@@ -55,15 +50,16 @@ impl TopicWish {
             TopicSpec { name: name.clone(), partitions: self.partitions, replication: Some(replication), settings }
         };
         let record = self.max_body + RECORD_OVERHEAD;
+        let PipelineTopics { raw, typed, dead_letters, receipts } = &self.topics;
         let topics = [
-            spec(&self.raw, 7, record),
+            spec(raw, 7, record),
             // An event has at most 10,000 bytes of JSON.
-            spec(&self.typed, 7, DEFAULT_MAX_MESSAGE_BYTES),
-            spec(&self.dead_letters, 30, record + RECORD_OVERHEAD),
+            spec(typed, 7, DEFAULT_MAX_MESSAGE_BYTES),
+            spec(dead_letters, 30, record + RECORD_OVERHEAD),
         ];
         // A receipts record has about 100 bytes and the event id for each event of a request of at most 1,000,000
         // bytes.
-        let receipts = self.receipts.as_ref().map(|receipts| spec(receipts, 30, DEFAULT_MAX_MESSAGE_BYTES));
+        let receipts = receipts.as_ref().map(|receipts| spec(receipts, 30, DEFAULT_MAX_MESSAGE_BYTES));
         topics.into_iter().chain(receipts).collect()
     }
 }
@@ -77,15 +73,8 @@ mod tests {
     fn wish(replication: i32, max_body: usize) -> TopicWish {
         let [raw, typed, dead_letters, receipts] =
             ["raw", "typed", "dead", "receipts"].map(|name| name.parse::<TopicName>().unwrap());
-        TopicWish {
-            raw,
-            typed,
-            dead_letters,
-            receipts: Some(receipts),
-            partitions: 12,
-            replication: Some(replication),
-            max_body,
-        }
+        let topics = PipelineTopics { raw, typed, dead_letters, receipts: Some(receipts) };
+        TopicWish { topics, partitions: 12, replication: Some(replication), max_body }
     }
 
     fn setting<'s>(spec: &'s TopicSpec, name: &str) -> Option<&'s str> {
@@ -108,7 +97,8 @@ mod tests {
 
     #[test]
     fn without_a_receipts_topic_there_are_three_topics() {
-        let wish = TopicWish { receipts: None, ..wish(1, MIB) };
+        let mut wish = wish(1, MIB);
+        wish.topics.receipts = None;
         let names: Vec<_> = wish.specs(1).iter().map(|spec| spec.name.as_str().to_owned()).collect();
         assert_eq!(names, ["raw", "typed", "dead"]);
         assert!(wish.names().map(TopicName::as_str).eq(["raw", "typed", "dead"]));

@@ -17,6 +17,7 @@ use crate::error::SetupError;
 use crate::key::{Key, has_placeholder};
 use crate::look::{look_again, look_at_topic, subject_of, workspace};
 use crate::plan::Planned;
+use crate::refusal::Refusal;
 use crate::step::{Phase, PlatformStep, Step, WebhookStep};
 
 /// The pause before a request that had no effect is sent again, if the service does not specify one.
@@ -57,7 +58,7 @@ impl Run<'_> {
                     self.last_create = Some(Instant::now());
                     self.journal.created(key, &id)?;
                 }
-                self.look_at(key).await?;
+                self.look_at_permitted(key, report).await?;
                 report(Progress::Done { key: key.clone(), change: object.change, id });
                 Ok(true)
             }
@@ -76,6 +77,10 @@ impl Run<'_> {
             SetupError::Platform(error) => after_platform(error),
             _ => After::End,
         };
+        if let Some(refusal) = self.exists_elsewhere(key, &error) {
+            self.journal.forget(key)?;
+            return Err(SetupError::Refused(vec![refusal]));
+        }
         self.last_error.insert(key.clone(), error.to_string());
         match after {
             After::LookAgain(reason) => {
@@ -84,7 +89,7 @@ impl Run<'_> {
                     // The object may have been created just now, by this run or by another one.
                     self.journal.intend(key)?;
                 }
-                self.look_at(key).await
+                self.look_at_permitted(key, report).await
             }
             After::Pause(wait) => {
                 report(Progress::Waits { key: key.clone(), reason: "the service asks to wait" });
@@ -104,6 +109,32 @@ impl Run<'_> {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// The refusal if Platform still answers that the object exists already, although the lists had the whole time in
+    /// which a new object can be missing.
+    fn exists_elsewhere(&mut self, key: &Key, error: &SetupError) -> Option<Refusal> {
+        let SetupError::Platform(error) = error else { return None };
+        let ErrorKind::AlreadyExists { existing, problem } = &*error.kind else { return None };
+        let within = self.clients.platform.as_ref()?.settings().visibility.within;
+        let first = *self.conflicts.entry(key.clone()).or_insert_with(Instant::now);
+        (first.elapsed() >= within).then(|| Refusal::ExistsElsewhere {
+            key: key.clone(),
+            existing: existing.clone(),
+            problem: problem.to_string().trim_end_matches('.').to_owned(),
+        })
+    }
+
+    /// Reads an object again. Without the permission to read it, all further steps in Platform are left out.
+    async fn look_at_permitted(&mut self, key: &Key, report: Report<'_>) -> Result<(), SetupError> {
+        match self.look_at(key).await {
+            Err(SetupError::Platform(error)) if matches!(*error.kind, ErrorKind::Forbidden(_)) => {
+                report(Progress::Failed { key: key.clone(), reason: error.to_string() });
+                self.forbidden = Some(SetupError::Platform(error));
+                Ok(())
+            }
+            other => other,
         }
     }
 

@@ -3,10 +3,10 @@
 use customerio_api::{ApiError, AppApiClient, EventName, MessageContent, Region, SubscribableEvent, Webhook};
 use sources::SourceName;
 
-use super::{Checks, Line, objects};
+use super::{Checks, Line, in_time, objects};
 use crate::desired::{Desired, Permit, WebhookWish};
 use crate::key::Target;
-use crate::look::workspace;
+use crate::look::{senders, workspace};
 use crate::observed::{Observed, ObservedWorkspace};
 use crate::pending::is_paused;
 use crate::plan::plan;
@@ -30,6 +30,11 @@ pub(super) async fn check(checks: &Checks<'_>) -> Vec<Line> {
                 lines.push(Line::skipped("webhook", asked, "not asked: there is no App API key"));
             }
         }
+    }
+    for (region, addresses) in in_time(senders(checks.clients)).await.unwrap_or_default() {
+        let asked = format!("the addresses from which Customer.io (region {region}) sends webhooks");
+        let found = format!("a firewall in front of the gateway must let these through: {}", addresses.join(", "));
+        lines.push(Line::note("senders", asked, found));
     }
     lines
 }

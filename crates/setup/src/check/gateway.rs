@@ -52,7 +52,7 @@ async fn of_source(checks: &Checks<'_>, source: &SourceName) -> Vec<Line> {
             Line::good("public_url", asked, found)
         }
         Err(error @ (RoundTripError::NoAnswer | RoundTripError::NoConnection(_))) => {
-            let step = "start the gateway, or run this check from outside the network; where no machine of yours can call the URL, `customerio-aep setup webhook canary` proves it";
+            let step = "start the gateway, or run this check from outside the network; where none of your machines can call the URL, `customerio-aep setup webhook canary` proves it";
             Line::unanswered("public_url", asked, error.to_string(), step)
         }
         Err(error) => Line::bad("public_url", asked, error.to_string(), Who::You, "as the text says"),

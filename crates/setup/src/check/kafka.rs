@@ -67,7 +67,7 @@ async fn topics(checks: &Checks<'_>) -> Vec<Line> {
     }
     let exist = planned.objects.iter().all(|object| object.change == Change::Keep);
     if let Some(connection) = checks.kafka.as_ref().filter(|_| exist) {
-        lines.push(transaction(connection, wish.typed.as_str()));
+        lines.push(transaction(connection, wish.topics.typed.as_str()));
     }
     lines
 }

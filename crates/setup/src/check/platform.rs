@@ -7,11 +7,11 @@ use platform::control::{
     ControlClient, ControlError, Dataset, ErrorKind, Kind, SandboxState, field_gaps, resource, tenant_definition,
     usable_sandboxes,
 };
-use platform::{InletUrl, TokenError};
+use platform::{CredentialNames, Grant, InletUrl, TokenError};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use super::{Checks, Destination, Level, Line, TIMEOUT, in_time, objects};
+use super::{Checks, Destination, Level, Line, TIMEOUT, in_time, inlet, objects};
 use crate::desired::{Desired, Permit, PlatformWish};
 use crate::key::{Key, Target};
 use crate::look::look_at_platform;
@@ -49,7 +49,7 @@ pub(super) async fn check(checks: &Checks<'_>) -> (Vec<Line>, Destination) {
             );
         }
     }
-    lines.extend(inlet(checks).await);
+    lines.extend(inlet::check(checks, destination.is_production).await);
     (lines, destination)
 }
 
@@ -76,31 +76,53 @@ async fn clock(checks: &Checks<'_>, api: &Url) -> Line {
 }
 
 async fn token(checks: &Checks<'_>) -> Option<Line> {
+    const ASKED: &str = "an access token from IMS";
     let tokens = checks.tokens.as_ref()?;
-    let asked = "an access token from IMS";
-    Some(match in_time(tokens.token()).await {
-        None => Line::unanswered("ims", asked, "no answer within 5 s", "check IMS_URL, HTTPS_PROXY and the network"),
-        Some(Ok(_)) => Line::good("ims", asked, "granted"),
-        Some(Err(error)) => {
-            let text = error.to_string();
-            let (who, step) = match &error {
-                TokenError::Refused { code: Some(code), .. } if code == "invalid_client" => (
-                    Who::You,
-                    "the client id or secret is wrong, or the secret has expired: copy both from the Developer Console (OAuth Server-to-Server). A credential of the kind Service Account (JWT) was retired on 2025-01-01: create an OAuth Server-to-Server credential",
-                ),
-                TokenError::Refused { code: Some(code), .. } if code == "invalid_scope" => {
-                    (Who::You, "set IMS_SCOPES to the scopes that the Developer Console shows for the credential")
-                }
-                TokenError::Refused { .. } => {
-                    (Who::You, "compare IMS_CLIENT_ID, IMS_CLIENT_SECRET and IMS_SCOPES with the Developer Console")
-                }
-                TokenError::Secret(_) => (Who::You, "make the file with the secret readable for this user"),
-                _ => {
-                    return Some(Line::unanswered("ims", asked, text, "check IMS_URL, HTTPS_PROXY and the network"));
-                }
-            };
-            Line::bad("ims", asked, text, who, step)
+    let step = "check IMS_URL, HTTPS_PROXY and the network";
+    Some(match in_time(tokens.grant()).await {
+        None => Line::unanswered("ims", ASKED, "no answer within 5 s", step),
+        Some(Ok(grant)) => Line::good("ims", ASKED, granted(&grant, tokens.names(), checks.desired.stage.as_ref())),
+        Some(Err(error)) => match refusal_step(&error, tokens.names()) {
+            Some(step) => Line::bad("ims", ASKED, error.to_string(), Who::You, step),
+            None => Line::unanswered("ims", ASKED, error.to_string(), step),
+        },
+    })
+}
+
+/// Text about a granted token: its expiry, scopes and organisation. The token itself does not contain the organisation
+/// in a documented form; only a request to Platform proves it.
+fn granted(grant: &Grant, names: CredentialNames, stage: Option<&Stage>) -> String {
+    let minutes = grant.expires_in.as_secs() / 60;
+    let organisation = match stage {
+        Some(stage) => {
+            format!("{} (PLATFORM_IMS_ORG; the next line shows whether it is the credential's)", stage.organisation)
         }
+        None => "not known (PLATFORM_IMS_ORG)".to_owned(),
+    };
+    format!(
+        "granted; it expires in {} h {} min; scopes ({}): {}; organisation: {organisation}",
+        minutes / 60,
+        minutes % 60,
+        names.scopes,
+        grant.scopes.split(',').map(str::trim).collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// The step after IMS refused a credential, or after the secret could not be read; `None` if another try can succeed.
+fn refusal_step(error: &TokenError, names: CredentialNames) -> Option<String> {
+    let CredentialNames { client_id, client_secret, scopes } = names;
+    Some(match error {
+        TokenError::Refused { code: Some(code), .. } if code == "invalid_client" => format!(
+            "the client id or secret is wrong, or the secret has expired: copy both from the Developer Console (OAuth Server-to-Server) into {client_id} and {client_secret}. A credential of the kind Service Account (JWT) was retired on 2025-01-01: create an OAuth Server-to-Server credential"
+        ),
+        TokenError::Refused { code: Some(code), .. } if code == "invalid_scope" => {
+            format!("set {scopes} to the scopes that the Developer Console shows for the credential")
+        }
+        TokenError::Refused { .. } => {
+            format!("compare {client_id}, {client_secret} and {scopes} with the Developer Console")
+        }
+        TokenError::Secret(_) => format!("make the file with {client_secret} readable for this user"),
+        TokenError::NoAnswer(_) | TokenError::Unavailable(_) | TokenError::Unusable(_) => return None,
     })
 }
 
@@ -154,6 +176,17 @@ async fn objects_of(
     let planned = plan(&desired, &all, &Permit::default());
     lines.extend(permissions(&planned));
     lines.extend(objects::lines(&planned, Target::Platform, "object"));
+    if let Some(error) = &observed.failure {
+        lines.push(failed("object", &format!("{} {}", error.method, error.path), error));
+        let why = "not compared: the objects in the sandbox could not be read";
+        let open = [
+            ("schema_fields", "whether the schema has every field that this version writes"),
+            ("configuration", "the sink's configuration"),
+            ("settling", "when the flow and schema were last changed"),
+        ];
+        lines.extend(open.map(|(id, asked)| Line::skipped(id, asked, why)));
+        return (lines, destination);
+    }
     lines.extend(schema_fields(stage, client, &planned, &observed).await);
     if let Some(values) = PlatformValues::of(stage, &planned, &all, checks.settling) {
         let compared = configuration(checks, &values);
@@ -287,57 +320,4 @@ fn settling(values: &PlatformValues) -> Option<Line> {
     let until = values.not_before.filter(|until| *until > Timestamp::now())?;
     let found = format!("Platform loses events until {until}: a flow or schema was changed a moment ago");
     Some(Line::note("settling", "when the flow and schema were last changed", found))
-}
-
-/// Checks that the inlet refuses requests without a token. The request contains no messages, so it writes nothing.
-async fn inlet(checks: &Checks<'_>) -> Option<Line> {
-    let (url, http) = (checks.configured.inlet_url.as_ref()?, checks.http.as_ref()?);
-    let asked = "whether the inlet refuses a sender without a token";
-    let Ok(inlet) = url.parse::<InletUrl>() else {
-        return Some(Line::bad(
-            "inlet",
-            asked,
-            "PLATFORM_INLET_URL is not an inlet's address",
-            Who::You,
-            "run `customerio-aep setup apply --write-env FILE`",
-        ));
-    };
-    let request =
-        http.post(inlet.batch_url().clone()).header("content-type", "application/json").body("{\"messages\":[]}");
-    let Some(Ok(answer)) = in_time(request.timeout(TIMEOUT).send()).await else {
-        let step = "check that this machine, and the sink's, reach the inlet (firewall, HTTPS_PROXY)";
-        return Some(Line::unanswered("inlet", asked, "no answer within 5 s", step));
-    };
-    Some(match answer.status().as_u16() {
-        401 | 403 => Line::good(
-            "inlet",
-            asked,
-            "the inlet refuses requests without a token; only an event proves that it accepts events (`customerio-aep send URL --count 1`, then `customerio-aep find ID`)",
-        ),
-        404 => Line::bad(
-            "inlet",
-            asked,
-            "the inlet does not exist (HTTP 404)",
-            Who::You,
-            "run `customerio-aep setup apply --write-env FILE`, and restart the sink",
-        ),
-        500..=599 => Line::unanswered(
-            "inlet",
-            asked,
-            format!("HTTP {}", answer.status().as_u16()),
-            "see status.adobe.com, and try again",
-        ),
-        status => {
-            let found = format!(
-                "it takes messages without a token (HTTP {status}): anyone who knows its address can write into the dataset"
-            );
-            Line::bad(
-                "inlet",
-                asked,
-                found,
-                Who::You,
-                "set up a connection with authentication: `customerio-aep setup destroy --only platform` and `setup apply`",
-            )
-        }
-    })
 }

@@ -49,7 +49,7 @@ pub async fn event_in_profile(search: &ProfileSearch<'_>) -> Line {
     loop {
         let last = match search.client.send(&call).await {
             Ok(events) if events.iter().any(|event| event.id.as_deref() == Some(search.event_id)) => {
-                let found = format!("it is there, {:.0} s after Platform's receipt", begun.elapsed().as_secs_f64());
+                let found = format!("it arrived {:.0} s after Platform's receipt", begun.elapsed().as_secs_f64());
                 return Line::good(ID, asked, found);
             }
             Ok(events) => format!("the profile has {} other events of this time, and not this one", events.len()),

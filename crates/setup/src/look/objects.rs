@@ -5,9 +5,9 @@
 //! until the object appears or the time is over; if it has an id, the object is looked up by that id.
 
 use platform::control::{
-    Call, ControlClient, ControlError, ErrorKind, Kind, Namespace, Page, Resource, ResourceSummary, base_connection,
-    base_connections, dataset, datasets_named, flow, flows, namespaces, resource, resources, source_connection,
-    source_connections, target_connection, target_connections,
+    BaseConnection, Call, ControlClient, ControlError, ErrorKind, Kind, Namespace, Page, Resource, ResourceSummary,
+    base_connection, base_connections, dataset, datasets_named, flow, flows, namespaces, resource, resources,
+    source_connection, source_connections, target_connection, target_connections,
 };
 use tokio::time::Instant;
 
@@ -69,7 +69,17 @@ pub(crate) async fn look_again(
             objects.datasets = whole;
         }
         Key::BaseConnection => {
-            objects.bases = found(client, journal, key, &base_connections(property), base_connection).await?;
+            let named = base_connections(property);
+            let mut bases = with_source_id(client, &stage.source_id()).await?;
+            let others = match bases.is_empty() {
+                true => found(client, journal, key, &named, base_connection).await?,
+                // The `sourceId` is unique, so no other object can be the one that is still missing from the list.
+                false => client.list(&named).await?,
+            };
+            let is_new = |other: &BaseConnection| bases.iter().all(|base| base.id != other.id);
+            let new: Vec<_> = others.into_iter().filter(is_new).collect();
+            bases.extend(new);
+            objects.bases = bases;
         }
         Key::SourceConnection => {
             objects.sources = found(client, journal, key, &source_connections(property), source_connection).await?;
@@ -81,6 +91,19 @@ pub(crate) async fn look_again(
         Key::Topic(_) | Key::Subject(_) | Key::Webhook(_) => {}
     }
     Ok(())
+}
+
+/// Reads the base connections with a `sourceId`, whatever their name is. Adobe documents the filter by a name only, so
+/// a refused filter finds nothing.
+async fn with_source_id(client: &ControlClient, source_id: &str) -> Result<Vec<BaseConnection>, ControlError> {
+    match client.list(&base_connections(Some(("auth.params.sourceId", source_id)))).await {
+        Ok(mut bases) => {
+            bases.retain(|base| base.params().and_then(|params| params.source_id.as_deref()) == Some(source_id));
+            Ok(bases)
+        }
+        Err(error) if matches!(*error.kind, ErrorKind::Rejected { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Turns "not found" into `None`.

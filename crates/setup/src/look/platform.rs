@@ -1,9 +1,11 @@
 //! Reads the state of Experience Platform: first the sandbox, then the objects in it that may be ours.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use platform::control::{
-    ControlClient, ControlError, SandboxState, effective_policies, permission_reference, stats, usable_sandboxes,
+    ControlClient, ControlError, Sandbox, SandboxState, effective_policies, permission_reference, stats,
+    usable_sandboxes,
 };
 
 use super::objects::all_objects;
@@ -13,7 +15,11 @@ use crate::observed::ObservedPlatform;
 use crate::plan::Permission;
 use crate::stage::Stage;
 
-/// Reads the stage's sandbox. Its content is not read if the sandbox is missing or not active, or has another tenant.
+/// Time limit for reading a sandbox whose objects are not read.
+const SANDBOX_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads the stage's sandbox. Its content is not read if the sandbox is missing or not active, or has another tenant. If
+/// the content cannot be read, the result has the error and what was read before, such as the permissions.
 pub(crate) async fn look_at_platform(
     client: &ControlClient,
     stage: &Stage,
@@ -27,12 +33,30 @@ pub(crate) async fn look_at_platform(
         return Ok(observed);
     }
     observed.permissions = permissions(client).await;
-    observed.tenant = client.send(&stats()).await?.tenant_id.trim_start_matches('_').to_owned();
-    if wish.tenant.as_ref().is_some_and(|tenant| *tenant != observed.tenant) {
-        return Ok(observed);
+    if let Err(error) = content(client, stage, wish, journal, &mut observed).await {
+        observed.failure = Some(error);
     }
-    observed.objects = Some(all_objects(client, stage, wish, journal).await?);
     Ok(observed)
+}
+
+async fn content(
+    client: &ControlClient,
+    stage: &Stage,
+    wish: &PlatformWish,
+    journal: &Journal,
+    observed: &mut ObservedPlatform,
+) -> Result<(), ControlError> {
+    observed.tenant = client.send(&stats()).await?.tenant_id.trim_start_matches('_').to_owned();
+    if wish.tenant.as_ref().is_none_or(|tenant| *tenant == observed.tenant) {
+        observed.objects = Some(all_objects(client, stage, wish, journal).await?);
+    }
+    Ok(())
+}
+
+/// Reads the stage's sandbox, of which nothing else is needed. Without a response in time, it counts as unknown.
+pub(crate) async fn sandbox_of(stage: &Stage, client: &ControlClient) -> Option<Sandbox> {
+    let listed = tokio::time::timeout(SANDBOX_TIMEOUT, client.list(&usable_sandboxes())).await.ok()?.ok()?;
+    listed.into_iter().find(|sandbox| sandbox.name == stage.sandbox.as_str())
 }
 
 /// Reads which of the needed permissions the credential has. Without a response they count as unknown: a request that

@@ -14,6 +14,11 @@ pub(crate) trait Candidate {
     fn id(&self) -> &str;
     fn name(&self) -> &str;
     fn mark(&self) -> Option<Mark>;
+
+    /// The `sourceId` of a base connection.
+    fn source_id(&self) -> Option<&str> {
+        None
+    }
 }
 
 fn mark_in(description: Option<&String>) -> Option<Mark> {
@@ -40,10 +45,27 @@ macro_rules! candidates {
 
 candidates! {
     Resource, title;
-    BaseConnection, name;
     SourceConnection, name;
     TargetConnection, name;
     Flow, name;
+}
+
+impl Candidate for BaseConnection {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        mark_in(self.description.as_ref())
+    }
+
+    fn source_id(&self) -> Option<&str> {
+        self.params()?.source_id.as_deref()
+    }
 }
 
 impl Candidate for Dataset {
@@ -84,15 +106,24 @@ impl<'c, C> Choice<'c, C> {
     }
 }
 
+/// The wanted object, by everything that can make another object stand in its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'w> {
+    pub(crate) mark: &'w Mark,
+    pub(crate) name: &'w str,
+    /// The `sourceId` of the stage's base connection, which is unique in the organisation.
+    pub(crate) source_id: &'w str,
+}
+
 /// Selects our object among the candidates. Returns a refusal if several candidates are possible or one belongs to
 /// another stage.
 pub(crate) fn choose<'c, C: Candidate>(
     key: &Key,
     candidates: &'c [C],
-    mark: &Mark,
-    name: &str,
+    wanted: &Wanted<'_>,
     adopt: bool,
 ) -> Result<Choice<'c, C>, Box<Refusal>> {
+    let Wanted { mark, name, source_id } = *wanted;
     let ours: Vec<&C> = candidates.iter().filter(|candidate| candidate.mark().as_ref() == Some(mark)).collect();
     match ours.as_slice() {
         [] => {}
@@ -102,11 +133,13 @@ pub(crate) fn choose<'c, C: Candidate>(
             return Err(Refusal::SeveralMarked { key: key.clone(), ids, mark: mark.clone() }.into());
         }
     }
-    let namesakes: Vec<&C> = candidates.iter().filter(|candidate| candidate.name() == name).collect();
+    let has_source_id = |candidate: &C| candidate.source_id() == Some(source_id);
+    let is_in_the_way = |candidate: &&C| candidate.name() == name || has_source_id(candidate);
+    let namesakes: Vec<&C> = candidates.iter().filter(is_in_the_way).collect();
     if let Some((other, of)) = namesakes.iter().find_map(|candidate| Some((candidate, candidate.mark()?))) {
         return Err(Refusal::OfAnotherStage {
             key: key.clone(),
-            name: name.to_owned(),
+            name: other.name().to_owned(),
             id: other.id().to_owned(),
             mark: of,
         }
@@ -115,6 +148,12 @@ pub(crate) fn choose<'c, C: Candidate>(
     match namesakes.as_slice() {
         [] => Ok(Choice::Absent),
         [only] if adopt => Ok(Choice::Adopted(only)),
+        [only] if only.name() != name => Err(Refusal::SourceIdTaken {
+            name: only.name().to_owned(),
+            id: only.id().to_owned(),
+            source_id: source_id.to_owned(),
+        }
+        .into()),
         some => Err(Refusal::NotOurs {
             key: key.clone(),
             name: name.to_owned(),
@@ -139,7 +178,8 @@ mod tests {
     }
 
     fn chosen(flows: &[Flow], adopt: bool) -> Result<Option<(String, bool)>, &'static str> {
-        let choice = choose(&Key::Flow, flows, &mark(), "Events", adopt);
+        let wanted = Wanted { mark: &mark(), name: "Events", source_id: "customerio-aep.dev" };
+        let choice = choose(&Key::Flow, flows, &wanted, adopt);
         choice
             .map(|choice| choice.found().map(|(flow, adopted)| (flow.id.clone(), adopted)))
             .map_err(|error| error.code())
@@ -163,6 +203,26 @@ mod tests {
         assert_eq!(chosen(&[namesake.clone(), namesake], true), Err("not_ours"));
         let theirs = flow("4", "Events", "[customerio-aep/ACME@AdobeOrg/prod/*]");
         assert_eq!(chosen(&[theirs], true), Err("of_another_stage"));
+    }
+
+    #[test]
+    fn a_base_connection_with_our_source_id_is_in_the_way_whatever_its_name_is() {
+        let base = |source_id: &str, description: &str| -> BaseConnection {
+            let auth = json!({"specName": "Streaming Connection", "params": {"sourceId": source_id}});
+            serde_json::from_value(json!({"id": "1", "name": "By hand", "description": description, "auth": auth}))
+                .unwrap()
+        };
+        let chosen = |base: BaseConnection, adopt| {
+            let wanted = Wanted { mark: &mark(), name: "Events", source_id: "customerio-aep.dev" };
+            let bases = [base];
+            let choice = choose(&Key::BaseConnection, &bases, &wanted, adopt);
+            choice.map(|choice| choice.found().is_some()).map_err(|refusal| refusal.code())
+        };
+        assert_eq!(chosen(base("customerio-aep.dev", ""), false), Err("source_id_taken"));
+        assert_eq!(chosen(base("customerio-aep.dev", ""), true), Ok(true));
+        assert_eq!(chosen(base("other", ""), true), Ok(false));
+        let theirs = base("customerio-aep.dev", "[other/ACME@AdobeOrg/dev/*]");
+        assert_eq!(chosen(theirs, true), Err("of_another_stage"));
     }
 
     #[test]

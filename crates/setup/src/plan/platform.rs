@@ -13,8 +13,9 @@ use serde_json::json;
 use crate::desired::{Permit, PlatformWish};
 use crate::key::Key;
 use crate::observed::{ObservedPlatform, PlatformObjects};
-use crate::plan::adoption::{Candidate, Choice, TAG, choose};
-use crate::plan::{Difference, Permanent, Permission, Plan, Planned};
+use crate::plan::adoption::{Candidate, Choice, TAG, Wanted, choose};
+use crate::plan::needs::Permission;
+use crate::plan::planned::{Difference, Permanent, Plan, Planned};
 use crate::refusal::Refusal;
 use crate::stage::{Mark, Stage};
 use crate::step::PlatformStep;
@@ -39,6 +40,10 @@ pub(super) fn platform_objects(
     if !matches!(sandbox.state, SandboxState::Active | SandboxState::Unknown) {
         let state = sandbox.state.to_string();
         plan.refusals.push(Refusal::SandboxState { name: sandbox.name.clone(), state });
+        return;
+    }
+    if let Some(error) = &found.failure {
+        plan.unread = Some(error.to_string());
         return;
     }
     if let Some(configured) = wish.tenant.as_ref().filter(|tenant| **tenant != found.tenant) {
@@ -78,7 +83,9 @@ impl<'p> Planner<'p> {
 
     /// Selects our object; if that is not possible, adds a refusal to the plan and returns `None`.
     fn choose<C: Candidate>(&mut self, key: &Key, candidates: &'p [C], name: &str) -> Option<Choice<'p, C>> {
-        let choice = choose(key, candidates, &self.mark, name, self.permit.adopt);
+        let source_id = self.stage.source_id();
+        let wanted = Wanted { mark: &self.mark, name, source_id: &source_id };
+        let choice = choose(key, candidates, &wanted, self.permit.adopt);
         choice.map_err(|refusal| self.plan.refusals.push(*refusal)).ok()
     }
 
@@ -98,6 +105,11 @@ impl<'p> Planner<'p> {
             wanted: wanted.to_owned(),
             remedy,
         });
+    }
+
+    fn profile_enabled(&mut self, key: Key, id: &str) {
+        let (id, sandbox) = (id.to_owned(), self.stage.sandbox.to_string());
+        self.plan.refusals.push(Refusal::ProfileEnabled { key, id, sandbox });
     }
 
     /// The missing mark of an object that is being adopted.
@@ -203,7 +215,7 @@ impl<'p> Planner<'p> {
         match (found.is_profile_enabled(), self.wish.profile) {
             (true, wanted) => {
                 if adopted && !wanted {
-                    self.plan.refusals.push(Refusal::ProfileEnabled { key: key.clone(), id: found.id.clone() });
+                    self.profile_enabled(key.clone(), &found.id);
                 }
                 self.plan.permanent.push(Permanent { key: key.clone(), reason: PROFILE });
             }
@@ -286,7 +298,7 @@ impl<'p> Planner<'p> {
         match (found.is_profile_enabled(), self.wish.profile) {
             (true, wanted) => {
                 if adopted && !wanted {
-                    self.plan.refusals.push(Refusal::ProfileEnabled { key: Key::Dataset, id: found.id.clone() });
+                    self.profile_enabled(Key::Dataset, &found.id);
                 }
                 self.plan.permanent.push(Permanent { key: Key::Dataset, reason: PROFILE });
             }

@@ -3,7 +3,7 @@
 use crate::desired::Permit;
 use crate::key::Key;
 use crate::observed::ObservedSubject;
-use crate::plan::{Difference, Plan, Planned};
+use crate::plan::planned::{Difference, Plan, Planned};
 use crate::step::Step;
 
 /// The compatibility rule under which readers of every version can read every record.

@@ -4,7 +4,7 @@ use kafka::topic_settings::{Difference as TopicDifference, differences};
 
 use crate::key::Key;
 use crate::observed::{ObservedKafka, ObservedTopic};
-use crate::plan::{Difference, Plan, Planned};
+use crate::plan::planned::{Difference, Plan, Planned};
 use crate::step::Step;
 use crate::topics::TopicWish;
 
@@ -46,14 +46,15 @@ fn shown(difference: &TopicDifference) -> Difference {
 fn too_few_partitions(wish: &TopicWish, found: &ObservedKafka) -> Vec<String> {
     let default = usize::try_from(wish.partitions).unwrap_or(0);
     let partitions = |name: &str| found.topics.get(name).map_or(default, |topic: &ObservedTopic| topic.partitions);
-    let raw = partitions(wish.raw.as_str());
-    let small = [&wish.typed, &wish.dead_letters].into_iter().filter(|topic| partitions(topic.as_str()) < raw);
+    let raw = partitions(wish.topics.raw.as_str());
+    let small =
+        [&wish.topics.typed, &wish.topics.dead_letters].into_iter().filter(|topic| partitions(topic.as_str()) < raw);
     small
         .map(|topic| {
             let count = partitions(topic.as_str());
             format!(
                 "{topic} has {count} partitions but {} has {raw}: each record keeps its partition number, so add partitions to {topic} until it has at least {raw}",
-                wish.raw
+                wish.topics.raw
             )
         })
         .collect()
@@ -63,20 +64,16 @@ fn too_few_partitions(wish: &TopicWish, found: &ObservedKafka) -> Vec<String> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use contract::PipelineTopics;
+
     use super::*;
     use crate::plan::Change;
 
     fn wish() -> TopicWish {
         let topic = |name: &str| name.parse().unwrap();
-        TopicWish {
-            raw: topic("raw"),
-            typed: topic("typed"),
-            dead_letters: topic("dead"),
-            receipts: None,
-            partitions: 12,
-            replication: None,
-            max_body: 10 * 1024 * 1024,
-        }
+        let (raw, typed, dead_letters) = (topic("raw"), topic("typed"), topic("dead"));
+        let topics = PipelineTopics { raw, typed, dead_letters, receipts: None };
+        TopicWish { topics, partitions: 12, replication: None, max_body: 10 * 1024 * 1024 }
     }
 
     /// The settings of a topic, or the reason why they could not be read.

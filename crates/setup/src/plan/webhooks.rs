@@ -1,5 +1,7 @@
 //! Plans the reporting webhooks of Customer.io, one per source.
 
+mod choices;
+
 use std::collections::BTreeMap;
 
 use customerio_api::{FieldChange, Webhook, WebhookUpdate};
@@ -11,18 +13,13 @@ use crate::desired::{Permit, WebhookWish};
 use crate::key::Key;
 use crate::observed::ObservedWorkspace;
 use crate::pending::{is_canary, is_paused, pending, without_note};
-use crate::plan::{Difference, Plan, Planned};
+use crate::plan::planned::{Difference, Plan, Planned};
 use crate::refusal::Refusal;
 use crate::stage::{Mark, Stage};
 use crate::step::{Step, WebhookDraft, WebhookStep};
 
 /// The host of Platform's inlets. A webhook with this host belongs to Adobe's own source.
 const ADOBE_HOST: &str = "dcs.adobedc.net";
-
-const EVENTS_CHOICE: &str = "`all`, channels such as `email,push`, or events such as `email_sent,email_opened`. Nothing arrives that is not chosen, and new channels are not added by themselves";
-const RESOLUTION_CHOICE: &str =
-    "`false` reports only the first open and click of a message, `true` every one (many times as many events)";
-const CONTENT_CHOICE: &str = "`false` leaves message bodies out, and preference changes then do not say what changed; `true` puts whole messages into Kafka for the raw topic's retention";
 
 pub(super) fn webhook_objects(
     wishes: &[WebhookWish],
@@ -54,7 +51,10 @@ impl<'p> Planner<'p> {
             return;
         }
         self.notes();
-        match self.choose() {
+        let choice = self.choose();
+        let found = choice.as_ref().ok().and_then(|choice| choice.map(|(webhook, _)| webhook));
+        self.plan.notes.extend(choices::notes(self.wish, found));
+        match choice {
             Err(refusal) => self.plan.refusals.push(*refusal),
             Ok(None) => self.create(),
             Ok(Some((webhook, adopted))) => self.existing(webhook, adopted),
@@ -69,6 +69,7 @@ impl<'p> Planner<'p> {
     fn notes(&mut self) {
         let source = &self.wish.source;
         let webhooks = &self.workspace.webhooks;
+        self.plan.notes.push(self.workspace_note());
         let names: Vec<String> = webhooks
             .webhooks
             .iter()
@@ -144,13 +145,13 @@ impl<'p> Planner<'p> {
             |variable, consequence| Refusal::ChoiceMissing { source_name: wish.source.clone(), variable, consequence };
         let mut refusals = Vec::new();
         if wish.events.is_none() {
-            refusals.push(missing("CUSTOMERIO_EVENTS", EVENTS_CHOICE));
+            refusals.push(missing(choices::EVENTS, choices::EVENTS_CHOICE));
         }
         if wish.resolution.is_none() {
-            refusals.push(missing("CUSTOMERIO_FULL_RESOLUTION", RESOLUTION_CHOICE));
+            refusals.push(missing(choices::RESOLUTION, choices::RESOLUTION_CHOICE));
         }
         if wish.content.is_none() {
-            refusals.push(missing("CUSTOMERIO_WITH_CONTENT", CONTENT_CHOICE));
+            refusals.push(missing(choices::CONTENT, choices::CONTENT_CHOICE));
         }
         refusals.extend(self.workspace_refusal());
         self.plan.refusals.extend(refusals);
@@ -169,8 +170,26 @@ impl<'p> Planner<'p> {
         self.plan.objects.push(object);
     }
 
-    /// If the account has several workspaces, a person must name the workspace before the first webhook is created in
-    /// it.
+    /// The workspace of the App API key, as far as it is known.
+    fn workspace_note(&self) -> String {
+        let source = &self.wish.source;
+        let names: Vec<&str> = self.workspace.workspaces.iter().map(|workspace| workspace.name.as_str()).collect();
+        match (&self.wish.workspace, names.as_slice()) {
+            (_, [only]) => format!("source `{source}`: the workspace is `{only}`, the only one of the account"),
+            (Some(named), _) => {
+                format!(
+                    "source `{source}`: the workspace is `{named}`, as configured; the account has: {}",
+                    names.join(", ")
+                )
+            }
+            (None, []) => format!("source `{source}`: the account lists no workspace"),
+            (None, _) => {
+                format!("source `{source}`: the workspace is not named; the account has: {}", names.join(", "))
+            }
+        }
+    }
+
+    /// If the account has several workspaces, a person must name the workspace before anything is written in it.
     fn workspace_refusal(&self) -> Option<Refusal> {
         let source_name = self.wish.source.clone();
         let names: Vec<String> = self.workspace.workspaces.iter().map(|workspace| workspace.name.clone()).collect();
@@ -231,6 +250,9 @@ impl<'p> Planner<'p> {
             let current = if is_paused(webhook) { "no, somebody disabled it in Customer.io" } else { "no" };
             differences.push(Difference::new("enabled", current, "after a signed round trip through the public URL"));
             steps.push(Step::from(WebhookStep::Enable(Box::new(webhook.clone()))));
+        }
+        if !steps.is_empty() {
+            self.plan.refusals.extend(self.workspace_refusal());
         }
         let object = Planned::existing(self.key(), webhook.name(), webhook.id().to_string(), differences, steps);
         self.add(object);

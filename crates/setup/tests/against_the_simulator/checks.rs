@@ -6,11 +6,11 @@ use std::sync::Arc;
 use platform::control::{
     FlowAction, Kind, Object, Patch, delete_dataset, delete_object, flow_action, patch_resource, update_dataset,
 };
-use platform::{HttpSettings, TokenProvider, TokenSettings};
+use platform::{CredentialNames, HttpSettings, TokenProvider, TokenSettings};
 use platform_sim::{ControlFaultKind, FaultKind};
 use secrecy::SecretString;
 use serde_json::json;
-use setup::check::{Checks, Configured, Level, Line};
+use setup::check::{Checks, Configured, Level, Line, SinkRates};
 use setup::desired::{Desired, Permit};
 use setup::journal::Journal;
 use setup::round_trip::RoundTrips;
@@ -27,6 +27,7 @@ struct Asked {
     world: World,
     desired: Desired,
     secret: &'static str,
+    names: CredentialNames,
     app_key: &'static str,
     has_app_key: bool,
     signing_key: Option<&'static str>,
@@ -50,11 +51,13 @@ impl Asked {
             schema_id: Some(values.schema_id),
             dataset_id: Some(values.dataset_id),
             flow_id: Some(values.flow_id),
+            rates: Some(SinkRates { requests: 1000, records: 10_000 }),
         };
         let ids = applied.plan.objects.iter().filter(|object| object.key.name().is_none());
         let ids = ids.map(|object| (object.key.kind(), object.id.clone().unwrap())).collect();
         let (secret, app_key) = ("sim-secret", "sim-app-key");
-        Self { world, desired, secret, app_key, has_app_key: true, signing_key: Some(KEY), configured, ids }
+        let names = CredentialNames::default();
+        Self { world, desired, secret, names, app_key, has_app_key: true, signing_key: Some(KEY), configured, ids }
     }
 
     async fn lines(&self) -> Vec<Line> {
@@ -75,6 +78,7 @@ impl Asked {
             client_id: "sim-client".into(),
             client_secret: Arc::new(move || Ok(secret.into())),
             scopes: "openid".into(),
+            names: self.names,
         };
         let keys = self.signing_key.map(|key| (SourceName::default(), SecretString::from(key)));
         let journal = Journal::in_memory();
@@ -138,6 +142,10 @@ async fn break_it(row: &str, asked: &mut Asked) {
         "no permission for datasets" => asked.fault(missing("manage-datasets")),
         "no permission for sources" => asked.fault(missing("manage-sources")),
         "no permission for namespaces" => asked.fault(missing("manage-identity-namespaces")),
+        "no permission to see schemas" => asked.fault(missing("view-schemas")),
+        "no permission to see datasets" => asked.fault(missing("view-datasets")),
+        "no permission to see namespaces" => asked.fault(missing("view-identity-namespaces")),
+        "no permission to see sources" => asked.fault(missing("view-sources")),
         "another tenant" => asked.desired.platform.as_mut().unwrap().tenant = Some("other".to_owned()),
         "a namespace that does not exist" => {
             asked.desired.platform.as_mut().unwrap().namespaces.push("ShopID".to_owned());
@@ -222,6 +230,10 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("no permission for datasets", "permission", "Manage Datasets", "adobe_administrator"),
     ("no permission for sources", "permission", "Manage Sources", "adobe_administrator"),
     ("no permission for namespaces", "permission", "Manage Identity Namespaces", "adobe_administrator"),
+    ("no permission to see schemas", "object", "view-schemas", "adobe_administrator"),
+    ("no permission to see datasets", "object", "view-datasets", "adobe_administrator"),
+    ("no permission to see namespaces", "object", "view-identity-namespaces", "adobe_administrator"),
+    ("no permission to see sources", "permission", "View Sources: missing", "adobe_administrator"),
     ("another tenant", "wrong_tenant", "the tenant of this organisation is `acme`", "you"),
     ("a namespace that does not exist", "object", "identity namespace ShopID", "you"),
     ("a namespace in another spelling", "namespace_spelling", "exists as `CustomerioID`", "you"),
@@ -313,9 +325,47 @@ async fn a_working_connection_has_no_findings() {
         "events",
         "signing_key",
         "public_url",
+        "senders",
+        "limits",
     ] {
         assert!(lines.iter().any(|line| line.id == id), "{id} was not checked: {lines:#?}");
     }
+    let plan = asked.world.plan(&asked.desired, &asked.world.clients(&stage("dev")), &Permit::default()).await.unwrap();
+    let senders = lines.iter().find(|line| line.id == "senders").unwrap();
+    let addresses = senders.found.rsplit(": ").next().unwrap();
+    assert!(!addresses.is_empty() && plan.notes.iter().any(|note| note.ends_with(addresses)), "{:?}", plan.notes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_view_permission_the_other_permissions_are_still_checked_and_nothing_is_left_out() {
+    let asked = Asked::working().await;
+    asked.fault(missing("view-datasets"));
+    asked.fault(missing("manage-schemas"));
+    let lines = asked.lines().await;
+    let permissions: Vec<_> = lines.iter().filter(|line| line.id == "permission").collect();
+    assert_eq!(permissions.iter().filter(|line| line.level == Level::Good).count(), 4, "{lines:#?}");
+    assert!(permissions.iter().any(|line| line.level == Level::Bad && line.asked.contains("Manage Schemas")));
+    for id in ["schema_fields", "configuration", "settling"] {
+        assert!(lines.iter().any(|line| line.id == id && line.level == Level::Skipped), "{id}: {lines:#?}");
+    }
+    assert!(lines.iter().any(|line| line.id == "inlet" && line.level == Level::Good), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_about_the_token_contains_its_expiry_scopes_and_organisation() {
+    let mut asked = Asked::working().await;
+    let line = |lines: Vec<Line>| lines.into_iter().find(|line| line.id == "ims").unwrap();
+    let found = line(asked.lines().await).found;
+    for words in ["it expires in ", "scopes (IMS_SCOPES): openid", "ACME@AdobeOrg (PLATFORM_IMS_ORG"] {
+        assert!(found.contains(words), "{words}: {found}");
+    }
+    // The set-up has a credential of its own.
+    asked.names = CredentialNames::of_setup(true);
+    asked.secret = "wrong";
+    let line = line(asked.lines().await);
+    let step = line.next.unwrap().step;
+    assert!(step.contains("SETUP_IMS_CLIENT_ID and SETUP_IMS_CLIENT_SECRET"), "{step}");
+    assert!(line.found.contains("check SETUP_IMS_CLIENT_ID, SETUP_IMS_CLIENT_SECRET and SETUP_IMS_SCOPES"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

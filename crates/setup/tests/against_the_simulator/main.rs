@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod before_writing;
 mod checks;
+mod conflicts;
 mod converge;
 mod drift;
 mod gateway;
@@ -11,4 +13,5 @@ mod profile;
 mod removal;
 mod stages;
 mod switch;
+mod webhook_input;
 mod world;

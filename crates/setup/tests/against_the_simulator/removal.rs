@@ -133,3 +133,14 @@ async fn a_removal_is_refused_while_records_are_in_the_pipeline() {
     let abandon = DestroyPermit { abandon: 3, ..DestroyPermit::default() };
     assert!(refusals(Traffic { unresolved: 3, ..Traffic::default() }, abandon).await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_removed_while_a_missing_permission_hides_the_objects() {
+    let world = World::start(fresh()).await;
+    let dev = stage("dev");
+    world.apply(&desired(&dev), &world.clients(&dev), &Permit::default()).await.unwrap();
+    let fault = ControlFaultKind::MissingPermission { permission: "view-schemas".into() };
+    world.simulator.add_control_fault(fault.into());
+    let plan = planned(&world, None, &DestroyPermit::default()).await;
+    assert!(plan.refusals.iter().any(|refusal| refusal.contains("nothing is removed")), "{plan:?}");
+}

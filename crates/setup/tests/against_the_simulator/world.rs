@@ -89,6 +89,7 @@ impl World {
             client_id: "sim-client".into(),
             client_secret: Arc::new(move || Ok(secret.into())),
             scopes: "openid,AdobeID".into(),
+            names: platform::CredentialNames::default(),
         };
         let tokens = TokenProvider::new(tokens, http.clone(), Box::new(|_| {})).unwrap();
         let mut settings = ControlSettings {

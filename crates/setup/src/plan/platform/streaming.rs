@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Planner, unknown_id};
 use crate::key::Key;
 use crate::plan::adoption::Candidate;
-use crate::plan::{Difference, Planned};
+use crate::plan::planned::{Difference, Planned};
 use crate::stage::Mark;
 use crate::step::{PlatformStep, Step};
 use crate::xdm_files::EVENTS;
