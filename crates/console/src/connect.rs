@@ -6,6 +6,7 @@
 
 mod change;
 mod checks;
+mod progress;
 mod source;
 mod test_event;
 mod view;
@@ -23,8 +24,8 @@ use crate::page::{Page, render};
 use crate::routes::{By, Routes};
 use crate::screen::Screen;
 use crate::state::Console;
-use change::Progress;
 use checks::Checks;
+use progress::Progress;
 use view::{ChecksView, PlanView, WebhookRow, countdown};
 
 pub use source::{Answering, Changed, ConnectSource, Part, Seen, SeenWebhook, TestEvent};

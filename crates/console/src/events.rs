@@ -1,19 +1,19 @@
 //! Screen Events: a live view of events as they end, and search for events.
 //!
-//! `tail` is the live tail, and `search` finds events. `look` searches for everything about one event (`life`) as a
-//! job, and `page` shows it: the steps (`life_line`), and the webhook, the mapping rules and the XDM event in three
+//! `tail` is the live tail, and `search` finds events. `look` searches for everything about one event (`found_event`) as
+//! a job, and `page` shows it: the steps (`timeline`), and the webhook, the mapping rules and the XDM event in three
 //! columns (`columns`), masked unless revealed.
 
 mod again;
 mod columns;
-mod life;
-mod life_line;
+mod found_event;
 mod look;
 mod page;
 mod search;
 mod source;
 mod tail;
 mod tail_view;
+mod timeline;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -95,11 +95,11 @@ impl Failure {
     /// Returns two sentences for the error page: what happened, and what to do next.
     fn sentences(&self) -> (String, String) {
         let (what, next): (&str, &str) = match self {
-            Self::NotFound(what) => (what, "Check the address, or go on from the overview."),
+            Self::NotFound(what) => (what, "Check the address, or start from the overview."),
             Self::WrongMethod => {
                 ("This address does not accept this kind of request.", "Go back, and use the buttons of the page.")
             }
-            Self::LoginNeeded { .. } | Self::LoginNeededInPart => ("You are not logged in.", "Log in to go on."),
+            Self::LoginNeeded { .. } | Self::LoginNeededInPart => ("You are not logged in.", "Log in to continue."),
             Self::RoleNeeded(role) => {
                 let article = if *role == Role::Viewer { "a" } else { "an" };
                 return (

@@ -19,10 +19,11 @@ pub mod tail;
 mod time;
 mod typed_event;
 
+pub use contract::PipelineTopics;
 pub use error::OperatorError;
 pub use kafka::Connection;
 pub use numbers::thousands;
-pub use pipeline::{Committed, Groups, Pipeline, PipelineTopics, Positions};
+pub use pipeline::{Committed, Groups, Pipeline, Positions};
 pub use progress::{Observer, OnProgress, Progress};
 pub use time::rfc3339;
 pub use xdm::TenantId;

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use contract::header;
+use contract::{RawRecord, header};
 use customerio::Beginning;
 use customerio::webhook::Webhook;
 use kafka::Record;
-use mapping::{ReceivedAt, SourceOptions};
+use mapping::{SourceOptions, map_record};
 use serde_json::json;
 
 use crate::record::unpacked;
@@ -18,8 +18,15 @@ pub(crate) fn mapped_id(event_id: &str) -> Option<String> {
         "event_id": event_id, "object_type": "email", "metric": "sent", "timestamp": 1_700_000_000, "data": {},
     });
     let (body, source) = (event.to_string(), SourceOptions::default());
-    let mapped = mapping::map(body.as_bytes(), ReceivedAt::from_millis(1_700_000_000_000), &source);
-    mapped.ok().map(|mapped| mapped.event.id.into_owned())
+    let record = RawRecord {
+        body: body.as_bytes(),
+        content_encoding: None,
+        received_at: 1_700_000_000_000,
+        source: None,
+        reprocess: false,
+        replay_of: None,
+    };
+    map_record(&record, &source, body.len(), &mut Vec::new(), |mapped| Ok(mapped.event.id.into_owned())).ok()
 }
 
 /// Returns the mapped id of a record: the header of a typed record, otherwise the mapped id of the body's event id.

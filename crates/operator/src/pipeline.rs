@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use contract::{Offset, Partition};
+use contract::{Offset, Partition, PipelineTopics, defaults};
 use kafka::offsets::Offsets;
 use kafka::reader::{OffsetRange, read_offset_ranges};
 use kafka::{Connection, KafkaError, Record, TopicName, Watermarks};
@@ -21,19 +21,6 @@ const REPORT_EVERY: u64 = 10_000;
 /// Number of records between two calls of `Observer::has_read`.
 const ASK_EVERY: u64 = 500;
 
-/// Names of the pipeline's four topics.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PipelineTopics {
-    /// Raw topic: webhooks as they were received.
-    pub raw: TopicName,
-    /// Typed topic: mapped events.
-    pub typed: TopicName,
-    /// Dead-letter topic: dead letters and their resolutions.
-    pub dead_letters: TopicName,
-    /// Receipts topic; `None` if the sink writes no receipts.
-    pub receipts: Option<TopicName>,
-}
-
 /// The consumer groups of the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Groups {
@@ -45,7 +32,7 @@ pub struct Groups {
 
 impl Default for Groups {
     fn default() -> Self {
-        Self { transformer: "customerio-transformer".to_owned(), sink: "customerio-sink".to_owned() }
+        Self { transformer: defaults::TRANSFORMER_GROUP.to_owned(), sink: defaults::SINK_GROUP.to_owned() }
     }
 }
 
@@ -102,7 +89,7 @@ impl Pipeline<'_> {
         self.progress.report(progress);
     }
 
-    /// Whether the operation goes on after these further records.
+    /// Whether the operation continues after these further records.
     pub(crate) fn goes_on_after(&self, records: usize) -> bool {
         self.progress.has_read(records as u64)
     }

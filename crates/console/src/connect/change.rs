@@ -1,12 +1,11 @@
 //! Changes of the set-up, for operators and only with `CONSOLE_ALLOW_SETUP`.
 
-use std::sync::PoisonError;
-
 use askama::Template;
 use axum::extract::State;
 use axum::response::{Html, Redirect};
 use serde::Deserialize;
 
+use super::progress::Progress;
 use super::source::{Changed, TestEvent};
 use super::view::countdown;
 use super::{no_plan, test_event};
@@ -21,18 +20,6 @@ use crate::page::{Page, render};
 use crate::routes::{By, Routes};
 use crate::screen::Screen;
 use crate::state::Console;
-
-/// Maximum number of progress lines that are kept.
-const LINES: usize = 200;
-
-/// Progress and result of the last change of the set-up.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Progress {
-    /// User who started the change, and the start time in milliseconds since 1970.
-    begun: Option<(String, i64)>,
-    lines: Vec<String>,
-    result: Option<Result<Changed, String>>,
-}
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -82,17 +69,14 @@ async fn apply(
         let connect = &console.screens().connect;
         let mut report = |line: String| {
             job.report(JobProgress { what: line.clone(), ..JobProgress::default() });
-            let mut progress = connect.progress.lock().unwrap_or_else(PoisonError::into_inner);
-            if progress.lines.len() < LINES {
-                progress.lines.push(line);
-            }
+            connect.progress().report(line);
         };
         let confirmed = Some(sandbox).filter(|sandbox| !sandbox.is_empty());
         let applying = connect.source.apply(&seen.file, confirmed, &mut report);
         let result = tokio::select! {
             result = applying => result,
             // It is safe to stop after any request, because the next run continues from there.
-            () = job.stopped().cancelled_owned() => Err("it was stopped; apply it again to go on".to_owned()),
+            () = job.stopped().cancelled_owned() => Err("it was stopped; apply it again to continue".to_owned()),
         };
         connect.progress().result = Some(result);
         drop(job);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::life::{Life, Today};
+use super::found_event::{FoundEvent, Today};
 use crate::mask::{self, Field, Form, Values};
 
 /// A field that differs between the stored event and the event of today's rules.
@@ -51,13 +51,13 @@ impl Again {
         }
     }
 
-    pub(super) fn of(life: &Life, values: Values) -> Self {
-        let today = match &life.today {
+    pub(super) fn of(found: &FoundEvent, values: Values) -> Self {
+        let today = match &found.today {
             Today::Explained(explanation) => &explanation.event,
             Today::Rejected { code, message } => return Self::Refused(format!("{code}, {message}")),
             Today::Unknown(why) => return Self::Unknown(why),
         };
-        match life.sent.as_ref().and_then(|sent| sent.event()) {
+        match found.sent.as_ref().and_then(|sent| sent.event()) {
             Some(stored) if stored == today => Self::Same,
             Some(stored) => Self::Different(differences(stored, today, values)),
             None => Self::Only(differences(&Value::Null, today, values)),

@@ -7,7 +7,7 @@ use askama::Template;
 use mapping::Explanation;
 use operator::dead_letters::Body;
 
-use super::life::{Life, Today, WebhookBody};
+use super::found_event::{FoundEvent, Today, WebhookBody};
 use crate::format;
 use crate::mask::{self, Field, Form, Values};
 
@@ -77,14 +77,14 @@ struct Links {
 }
 
 impl Columns {
-    pub(super) fn of(life: &Life, values: Values) -> Self {
-        let (webhook_fields, mut webhook) = webhook(life, values);
-        let (sent_fields, mut sent) = sent(life, values);
+    pub(super) fn of(found: &FoundEvent, values: Values) -> Self {
+        let (webhook_fields, mut webhook) = webhook(found, values);
+        let (sent_fields, mut sent) = sent(found, values);
         let (mut of_webhook, mut of_sent) = (links(&webhook_fields), links(&sent_fields));
         let (mut rules, mut rules_notes) = (Vec::new(), Vec::new());
-        match &life.today {
+        match &found.today {
             Today::Explained(explanation) => {
-                if life.sent.as_ref().and_then(|sent| sent.event()).is_some_and(|event| *event != explanation.event) {
+                if found.sent.as_ref().and_then(|sent| sent.event()).is_some_and(|event| *event != explanation.event) {
                     rules_notes.push(
                         "Today's rules or options are not those with which this event was mapped. Below are today's."
                             .to_owned(),
@@ -96,7 +96,7 @@ impl Columns {
             Today::Rejected { code, message } => rules_notes.push(format!("Refused as {code}: {message}.")),
             Today::Unknown(why) => rules_notes.push((*why).to_owned()),
         }
-        let note = |field: &Field| match &life.today {
+        let note = |field: &Field| match &found.today {
             Today::Explained(explanation) => ignored(explanation, &field.exact_path),
             Today::Rejected { .. } | Today::Unknown(_) => "",
         };
@@ -186,8 +186,8 @@ fn ignored(explanation: &Explanation, path: &str) -> &'static str {
     explanation.ignored.iter().find(|ignored| is_in(&ignored.path)).map_or("", |ignored| ignored.reason.as_str())
 }
 
-fn webhook(life: &Life, values: Values) -> (Vec<Field>, Column) {
-    let Some(webhook) = &life.webhook else {
+fn webhook(found: &FoundEvent, values: Values) -> (Vec<Field>, Column) {
+    let Some(webhook) = &found.webhook else {
         let notes = vec!["The webhook is not stored any more: it has expired from its topic.".to_owned()];
         return (Vec::new(), Column { notes, ..Column::default() });
     };
@@ -224,9 +224,9 @@ fn shown_text(text: &str, values: Values) -> String {
     }
 }
 
-fn sent(life: &Life, values: Values) -> (Vec<Field>, Column) {
-    let Some(sent) = &life.sent else {
-        let notes = vec!["There is no event of it: the life line says why.".to_owned()];
+fn sent(found: &FoundEvent, values: Values) -> (Vec<Field>, Column) {
+    let Some(sent) = &found.sent else {
+        let notes = vec!["There is no event of it: the timeline says why.".to_owned()];
         return (Vec::new(), Column { notes, ..Column::default() });
     };
     let mut column = Column { record: sent.record.to_string(), ..Column::default() };

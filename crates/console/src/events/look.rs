@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use operator::find::{State, StepRecord, StoredValue, Timeline, Wanted};
 
-use super::life::{Chosen, Life, Rules};
+use super::found_event::{Chosen, FoundEvent, Rules};
 use super::source::{EventSource, Search};
 use crate::jobs::Job;
 use crate::links;
@@ -76,7 +76,7 @@ fn topic(record: StepRecord) -> &'static str {
 /// Outcome of a search.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Found(Box<Life>),
+    Found(Box<FoundEvent>),
     Nothing,
     Stopped,
     /// The search ended with this error.
@@ -97,7 +97,7 @@ pub(super) struct Look {
 impl Look {
     fn weight(&self) -> usize {
         match &self.outcome {
-            Outcome::Found(life) => life.weight(),
+            Outcome::Found(found) => found.weight(),
             Outcome::Nothing | Outcome::Stopped | Outcome::Failed(_) => 0,
         }
     }
@@ -105,7 +105,7 @@ impl Look {
     /// Returns a text that changes when the outcome or the event has changed.
     pub(super) fn version(&self) -> String {
         match &self.outcome {
-            Outcome::Found(life) => life.version(),
+            Outcome::Found(found) => found.version(),
             Outcome::Nothing => "nothing".to_owned(),
             Outcome::Stopped => "stopped".to_owned(),
             Outcome::Failed(_) => "failed".to_owned(),
@@ -115,7 +115,7 @@ impl Look {
     /// Returns whether the page still searches again automatically at this time.
     pub(super) fn is_watched(&self, now: i64) -> bool {
         let may_change = match &self.outcome {
-            Outcome::Found(life) => !life.has_ended(),
+            Outcome::Found(found) => !found.has_ended(),
             Outcome::Nothing => true,
             Outcome::Stopped | Outcome::Failed(_) => false,
         };
@@ -132,7 +132,7 @@ impl Look {
     /// Returns the time of the earliest step.
     fn earliest(&self) -> Option<i64> {
         match &self.outcome {
-            Outcome::Found(life) => life.timeline.steps.iter().map(|step| step.time).min(),
+            Outcome::Found(found) => found.timeline.steps.iter().map(|step| step.time).min(),
             Outcome::Nothing | Outcome::Stopped | Outcome::Failed(_) => None,
         }
     }
@@ -188,7 +188,7 @@ pub(super) async fn look(
     key: &Key,
     since: Option<i64>,
     job: &Job,
-) -> Result<Option<Life>, String> {
+) -> Result<Option<FoundEvent>, String> {
     let (wanted, since, asked) = match key {
         Key::Event { id, .. } => (Some(Wanted::Event(id.clone())), since, None),
         Key::Record(record) => {
@@ -221,8 +221,8 @@ pub(super) async fn look(
     });
     let options = source.options(name);
     let rules = Rules { options, tenant: source.tenant().clone(), max_body: source.max_body() };
-    let life = tokio::task::spawn_blocking(move || Life::new(timeline, webhook, sent, &rules)).await;
-    life.map(Some).map_err(|_| "the mapping failed on this webhook; please report it with the webhook".to_owned())
+    let found = tokio::task::spawn_blocking(move || FoundEvent::new(timeline, webhook, sent, &rules)).await;
+    found.map(Some).map_err(|_| "the mapping failed on this webhook; please report it with the webhook".to_owned())
 }
 
 /// Chooses the history of the event or record that a page shows.
@@ -273,12 +273,12 @@ mod tests {
         let heavy = |id: &str| {
             let steps = Vec::with_capacity(0);
             let timeline = Timeline { event_id: None, state: State::Unknown, steps, is_complete: true };
-            let text = super::super::life::WebhookBody::Text("x".repeat(5 * 1024 * 1024));
+            let text = super::super::found_event::WebhookBody::Text("x".repeat(5 * 1024 * 1024));
             let record = StepRecord::Raw(contract::Position::new(0, 0));
-            let webhook = super::super::life::Webhook { record, source: None, size: 0, body: text };
-            let today = super::super::life::Today::Unknown("");
-            let life = Life { timeline, webhook: Some(webhook), sent: None, today };
-            Look { key: key(id), first_at: 0, at: 0, outcome: Outcome::Found(Box::new(life)) }
+            let webhook = super::super::found_event::Webhook { record, source: None, size: 0, body: text };
+            let today = super::super::found_event::Today::Unknown("");
+            let found = FoundEvent { timeline, webhook: Some(webhook), sent: None, today };
+            Look { key: key(id), first_at: 0, at: 0, outcome: Outcome::Found(Box::new(found)) }
         };
         let looks = Looks::default();
         for id in ["a", "b", "c"] {

@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::again::Again;
 use super::columns::Columns;
-use super::life::Life;
-use super::life_line::{self, Headline};
+use super::found_event::FoundEvent;
 use super::look::{Key, Look, Outcome, look};
+use super::timeline::{self, Headline};
 use crate::access::{Investigator, Role, User, Viewer};
 use crate::action_log::Action;
 use crate::failure::Failure;
@@ -170,7 +170,7 @@ fn begin(console: &Console, user: &User, key: &Key, earlier: Option<&Look>) -> R
         let found = look(&*events.source, &key, since, &job).await;
         let outcome = match found {
             _ if !job.goes_on() => Outcome::Stopped,
-            Ok(Some(life)) => Outcome::Found(Box::new(life)),
+            Ok(Some(found)) => Outcome::Found(Box::new(found)),
             Ok(None) => Outcome::Nothing,
             Err(error) => Outcome::Failed(error),
         };
@@ -248,7 +248,7 @@ struct EventPage {
     at: Moment,
     since: Option<Moment>,
     headline: Headline,
-    steps: Vec<life_line::Row>,
+    steps: Vec<timeline::Row>,
     columns: Columns,
     again: Option<Again>,
     is_revealed: bool,
@@ -261,7 +261,9 @@ struct EventPage {
 
 fn shown<R>(by: &By<R>, console: &Console, look: &Look, again: bool) -> Result<Response, Failure> {
     let (status, title, sentence) = match &look.outcome {
-        Outcome::Found(life) => return Ok(life_page(by, console, look, life, Values::Masked, again)?.into_response()),
+        Outcome::Found(found) => {
+            return Ok(found_page(by, console, look, found, Values::Masked, again)?.into_response());
+        }
         Outcome::Nothing => (
             StatusCode::NOT_FOUND,
             "Not found",
@@ -297,15 +299,15 @@ fn everything(key: &Key) -> Option<String> {
     }
 }
 
-fn life_page<R>(
+fn found_page<R>(
     by: &By<R>,
     console: &Console,
     look: &Look,
-    life: &Life,
+    found: &FoundEvent,
     values: Values,
     again: bool,
 ) -> Result<Html<String>, Failure> {
-    let id = life.timeline.event_id.as_deref();
+    let id = found.timeline.event_id.as_deref();
     let title = id.map_or_else(|| look.key.subject(), crate::mask::code);
     let is_revealed = values == Values::Revealed;
     render(&EventPage {
@@ -316,10 +318,10 @@ fn life_page<R>(
             Key::Event { since, .. } => since.map(Moment::of_millis),
             Key::Record(_) => None,
         },
-        headline: Headline::of(life.timeline.state),
-        steps: life_line::rows(&life.timeline),
-        columns: Columns::of(life, values),
-        again: again.then(|| Again::of(life, values)),
+        headline: Headline::of(found.timeline.state),
+        steps: timeline::rows(&found.timeline),
+        columns: Columns::of(found, values),
+        again: again.then(|| Again::of(found, values)),
         is_revealed,
         may_reveal: !is_revealed && by.user.role >= Role::Investigator,
         href: look.key.href(),
@@ -348,13 +350,13 @@ async fn reveal(
             "The page of this event is too old. Open it again, and then reveal it.".to_owned(),
         ));
     };
-    let Outcome::Found(life) = &look.outcome else {
+    let Outcome::Found(found) = &look.outcome else {
         return Err(Failure::Conflict("There is no event to reveal.".to_owned()));
     };
     // The log must not contain an id that may be personal data, so it contains the record of the webhook instead.
-    let id = life.timeline.event_id.as_deref().filter(|id| crate::mask::is_code(id));
-    let record = || life.webhook.as_ref().map_or_else(|| key.subject(), |webhook| webhook.record.to_string());
+    let id = found.timeline.event_id.as_deref().filter(|id| crate::mask::is_code(id));
+    let record = || found.webhook.as_ref().map_or_else(|| key.subject(), |webhook| webhook.record.to_string());
     let subject = id.map_or_else(record, str::to_owned);
     console.log().write(&by.user, Action::Reveal, subject, Some(reason));
-    life_page(&by, &console, &look, life, Values::Revealed, address.again.is_some())
+    found_page(&by, &console, &look, found, Values::Revealed, address.again.is_some())
 }

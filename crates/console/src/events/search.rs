@@ -11,8 +11,8 @@ use operator::find::{Timeline, Wanted};
 use serde::Deserialize;
 use settings::parse_bound;
 
-use super::life_line::Headline;
 use super::source::Search;
+use super::timeline::Headline;
 use crate::access::Viewer;
 use crate::action_log::Action;
 use crate::failure::Failure;

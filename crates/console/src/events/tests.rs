@@ -198,7 +198,7 @@ fn assert_masked(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn an_event_page_has_a_life_line_and_three_columns_with_linked_rows() {
+async fn an_event_page_has_a_timeline_and_three_columns_with_linked_rows() {
     let fake = Fake::new();
     let console = fake.console();
     let first = console.get(Role::Viewer, EVENT).await;

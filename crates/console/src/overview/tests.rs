@@ -64,6 +64,7 @@ fn healthy() -> Answers {
         webhooks: Asked::Answer(vec![WebhookState {
             source: "default".to_owned(),
             is_enabled: Asked::Answer(Some(true)),
+            is_paused: false,
         }]),
     }
 }

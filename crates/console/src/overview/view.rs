@@ -131,9 +131,8 @@ fn link(code: &str) -> Option<Link> {
     match code {
         "dead_letters" => Some(Link { href: "/dead-letters", text: "Open Dead letters" }),
         "expired" => Some(Link { href: "/proof", text: "Open Proof" }),
-        "topic_missing" | "platform" | "customerio" | "webhook_disabled" | "webhook_missing" | "flow_disabled" => {
-            Some(CONNECT)
-        }
+        "topic_missing" | "platform" | "customerio" | "webhook_disabled" | "webhook_paused" | "webhook_missing"
+        | "flow_disabled" => Some(CONNECT),
         _ => None,
     }
 }

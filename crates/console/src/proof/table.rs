@@ -2,7 +2,7 @@
 
 use operator::PipelineTopics;
 use operator::audit::{Audit, MissingReader, NamedFinding};
-use reconcile::{DeadLetterCounts, FindingKind, Topic};
+use reconcile::{DeadLetterCounts, FindingKind, Topic, TypedColumns};
 
 use crate::format;
 use crate::links;
@@ -167,6 +167,26 @@ fn typed(audit: &Audit) -> Vec<Row> {
         row("Unverifiable", typed.expired, "It was refused, and the dead letters of that time may have expired."),
         breach("Unexplained", typed.unexplained, "None of these. Each one is listed below."),
         breach("Without a webhook", typed.orphans, "It refers to a webhook that does not exist."),
+    ];
+    rows.extend(mapped_again(typed));
+    rows.push(dead(
+        "Rejected after acceptance",
+        typed.rejected_later,
+        "Platform accepted the request and rejected the event later: there is a dead letter.",
+    ));
+    if typed.expired_unread > 0 {
+        rows.push(breach(
+            "Expired before they were read",
+            typed.expired_unread,
+            "Kafka's retention deleted them before the sink had read them: at most this many are lost.",
+        ));
+    }
+    rows
+}
+
+/// Returns rows for the events that have more than one typed record.
+fn mapped_again(typed: &TypedColumns) -> Vec<Row> {
+    vec![
         breach(
             "Mapped again within the window",
             typed.repeats_within,
@@ -193,20 +213,7 @@ fn typed(audit: &Audit) -> Vec<Row> {
             "The event came again much later, or was replayed. The _id is the same, and Platform drops the second.",
         ),
         row("Mapped again on request", typed.reprocessed, "A person replayed it and asked to map it again."),
-        dead(
-            "Rejected after acceptance",
-            typed.rejected_later,
-            "Platform accepted the request and rejected the event later: there is a dead letter.",
-        ),
-    ];
-    if typed.expired_unread > 0 {
-        rows.push(breach(
-            "Expired before they were read",
-            typed.expired_unread,
-            "Kafka's retention deleted them before the sink had read them: at most this many are lost.",
-        ));
-    }
-    rows
+    ]
 }
 
 fn dead_letters(audit: &Audit) -> Vec<Row> {

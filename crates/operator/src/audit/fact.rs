@@ -58,7 +58,7 @@ pub(super) fn dead_letter_fact(record: &Record<'_>, raw: &TopicName, typed: &Top
             let dead_letter = Position { offset: resolution.dead_letter, ..position };
             Some(DeadLetterFact::Resolution(Resolution { dead_letter, kind: resolution.kind }))
         }
-        Entry::Foreign => None,
+        Entry::Mark(_) | Entry::Foreign => None,
     }
 }
 

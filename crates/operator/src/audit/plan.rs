@@ -20,7 +20,7 @@ use super::note::Note;
 use super::reading::{Reading, ReadingResult};
 use super::result::{Audit, MissingReader, NamedFinding};
 use super::scope::{AuditScope, RawOffsets};
-use super::view::View;
+use super::view::{View, Views};
 use crate::error::OperatorError;
 use crate::pipeline::{Committed, NEXT_RECORD, Pipeline, Positions, stable_watermarks};
 use crate::progress::Progress;
@@ -36,6 +36,9 @@ struct Retention {
     dead_letters: Option<i64>,
     receipts: Option<i64>,
 }
+
+/// Audited offsets of each partition.
+type Ranges = BTreeMap<Partition, Range<Offset>>;
 
 /// Audits the records of the scope. The call blocks its thread, so it needs a multi-threaded runtime.
 ///
@@ -94,53 +97,27 @@ impl Plan<'_> {
     /// Runs one attempt. Returns `None` if records expired during the attempt, because related records may be missing
     /// then.
     fn attempt(&self, offsets: &Offsets) -> Result<Option<Audit>, OperatorError> {
-        let topics = self.pipeline.topics;
         self.pipeline.report(Progress::ReadingOffsets);
         // This must happen before the ends of the topics are read: see the documentation of this module.
-        let positions = self.scope.committed.positions(topics, offsets)?;
-        let window = i64::try_from(self.scope.dedup_window.as_millis()).unwrap_or(i64::MAX);
-        let raw = self.view(offsets, &topics.raw, 0, None)?;
-        let reach = window.saturating_add(CLOCK_TOLERANCE_MS);
-        let typed = self.view(offsets, &topics.typed, reach, self.retention.typed)?;
-        let dead_letters = self.view(offsets, &topics.dead_letters, CLOCK_TOLERANCE_MS, self.retention.dead_letters)?;
+        let positions = self.scope.committed.positions(self.pipeline.topics, offsets)?;
         let mut notes = Vec::new();
-        let receipts = self.receipts(offsets, &mut notes)?;
-
-        let (raw_range, typed_range) = match &self.scope.offsets {
-            Some(only) => (only_offsets(only, &raw.watermarks)?, BTreeMap::new()),
-            None => (
-                self.range(offsets, &topics.raw, &raw.watermarks)?,
-                self.range(offsets, &topics.typed, &typed.watermarks)?,
-            ),
-        };
-        let scopes =
-            scopes((&raw, &raw_range, &positions.transformer), (&typed, &typed_range, &positions.sink), &dead_letters);
-        let receipts_exist = receipts
-            .as_ref()
-            .is_some_and(|(view, _)| view.watermarks.values().any(|watermarks| watermarks.high > Offset(0)));
-        self.note(&scopes, &raw, &typed, receipts_exist, &mut notes);
+        let views = self.views(offsets, &mut notes)?;
+        let (raw_range, typed_range) = self.audited_ranges(offsets, &views)?;
+        let scopes = scopes(
+            (&views.raw, &raw_range, &positions.transformer),
+            (&views.typed, &typed_range, &positions.sink),
+            &views.dead_letters,
+        );
+        self.note(&scopes, &views, &mut notes);
         let raw_ranges: Vec<OffsetRange> = raw_range
             .iter()
             .map(|(&partition, range)| OffsetRange { partition, start: range.start, end: range.end })
             .collect();
-        let late = i64::try_from(self.scope.late.as_millis()).unwrap_or(i64::MAX);
-        let late_before = service::unix_millis().saturating_sub(late);
-        let kept = receipts.as_ref().map_or(Receipts::Off, |(_, retained)| Receipts::Kept(*retained));
-        let partitions = u32::try_from(raw.watermarks.len()).unwrap_or(u32::MAX);
-        let reach = DedupReach { window, ids: i64::from(self.scope.dedup_max_ids), partitions };
-        let reconciliation = Reconciliation::new(scopes, kept, reach).late_before(late_before);
+        let reconciliation = self.reconciliation(scopes, &views);
         let reading = Reading::into(reconciliation, self.pipeline, self.sources, self.scope.max_body);
-        reading.all(&raw_ranges, &typed, &dead_letters, receipts.as_ref().map(|(view, _)| view))?;
-        reading.earlier_typed(&typed)?;
-        let mut read = vec![
-            (&topics.raw, raw_ranges),
-            (&topics.typed, typed.offset_ranges()),
-            (&topics.dead_letters, dead_letters.offset_ranges()),
-        ];
-        if let (Some((view, _)), Some(topic)) = (&receipts, &topics.receipts) {
-            read.push((topic, view.offset_ranges()));
-        }
-        if expired_meanwhile(offsets, read)? {
+        reading.all(&raw_ranges, &views.typed, &views.dead_letters, views.receipts.as_ref().map(|(view, _)| view))?;
+        reading.earlier_typed(&views.typed)?;
+        if expired_meanwhile(offsets, views.read(self.pipeline.topics, raw_ranges))? {
             return Ok(None);
         }
         let ReadingResult { reconciliation, records_read, unknown_source: records } = reading.end();
@@ -148,15 +125,50 @@ impl Plan<'_> {
             notes.push(Note::UnknownSources { records, known: self.sources.names() });
         }
         let report = reconciliation.classify();
-        let expired = |view: &View| view.watermarks.values().any(|watermarks| watermarks.low > Offset(0));
-        if report.findings.iter().any(|finding| finding.kind == FindingKind::Unexplained)
-            && (expired(&typed) || expired(&dead_letters) || receipts.as_ref().is_some_and(|(view, _)| expired(view)))
-        {
+        if report.findings.iter().any(|finding| finding.kind == FindingKind::Unexplained) && views.outcomes_expired() {
             notes.push(Note::RetentionIsTrusted);
         }
         let findings = self.name(&report.findings)?;
-        let missing_readers = self.missing_readers(&positions, &raw, &typed);
-        Ok(Some(Audit { report, findings, missing_readers, notes, partitions: raw.watermarks.len(), records_read }))
+        let missing_readers = self.missing_readers(&positions, &views.raw, &views.typed);
+        let partitions = views.raw.watermarks.len();
+        Ok(Some(Audit { report, findings, missing_readers, notes, partitions, records_read }))
+    }
+
+    /// Returns the offsets to read from each topic.
+    fn views(&self, offsets: &Offsets, notes: &mut Vec<Note>) -> Result<Views, OperatorError> {
+        let (topics, retention) = (self.pipeline.topics, self.retention);
+        let reach = self.dedup_window().saturating_add(CLOCK_TOLERANCE_MS);
+        Ok(Views {
+            raw: self.view(offsets, &topics.raw, 0, None)?,
+            typed: self.view(offsets, &topics.typed, reach, retention.typed)?,
+            dead_letters: self.view(offsets, &topics.dead_letters, CLOCK_TOLERANCE_MS, retention.dead_letters)?,
+            receipts: self.receipts(offsets, notes)?,
+        })
+    }
+
+    /// Returns the audited offsets of the raw topic and of the typed topic.
+    fn audited_ranges(&self, offsets: &Offsets, views: &Views) -> Result<(Ranges, Ranges), OperatorError> {
+        if let Some(only) = &self.scope.offsets {
+            return Ok((only_offsets(only, &views.raw.watermarks)?, Ranges::new()));
+        }
+        let topics = self.pipeline.topics;
+        let raw = self.range(offsets, &topics.raw, &views.raw.watermarks)?;
+        Ok((raw, self.range(offsets, &topics.typed, &views.typed.watermarks)?))
+    }
+
+    /// Returns a reconciliation that has no records yet.
+    fn reconciliation(&self, scopes: BTreeMap<i32, PartitionScope>, views: &Views) -> Reconciliation {
+        let late = i64::try_from(self.scope.late.as_millis()).unwrap_or(i64::MAX);
+        let late_before = service::unix_millis().saturating_sub(late);
+        let kept = views.receipts.as_ref().map_or(Receipts::Off, |(_, retained)| Receipts::Kept(*retained));
+        let partitions = u32::try_from(views.raw.watermarks.len()).unwrap_or(u32::MAX);
+        let reach = DedupReach { window: self.dedup_window(), ids: i64::from(self.scope.dedup_max_ids), partitions };
+        Reconciliation::new(scopes, kept, reach).late_before(late_before)
+    }
+
+    /// Returns the dedup window in milliseconds.
+    fn dedup_window(&self) -> i64 {
+        i64::try_from(self.scope.dedup_window.as_millis()).unwrap_or(i64::MAX)
     }
 
     fn missing_readers(&self, positions: &Positions, raw: &View, typed: &View) -> Vec<MissingReader> {
@@ -236,7 +248,7 @@ impl Plan<'_> {
         offsets: &Offsets,
         topic: &TopicName,
         watermarks: &BTreeMap<Partition, Watermarks>,
-    ) -> Result<BTreeMap<Partition, Range<Offset>>, KafkaError> {
+    ) -> Result<Ranges, KafkaError> {
         let at = |bound: Option<i64>| bound.map(|millis| offsets.at(topic, watermarks, millis)).transpose();
         let (since, until) = (at(self.scope.since)?, at(self.scope.until)?);
         let or = |found: &Option<BTreeMap<Partition, Offset>>, partition: Partition, default: Offset| {
@@ -250,15 +262,9 @@ impl Plan<'_> {
     }
 
     /// Adds the notes that a reader needs to interpret the numbers.
-    fn note(
-        &self,
-        scopes: &BTreeMap<i32, PartitionScope>,
-        raw: &View,
-        typed: &View,
-        receipts_exist: bool,
-        notes: &mut Vec<Note>,
-    ) {
+    fn note(&self, scopes: &BTreeMap<i32, PartitionScope>, views: &Views, notes: &mut Vec<Note>) {
         let topics = self.pipeline.topics;
+        let Views { raw, typed, receipts, .. } = views;
         let (raw_count, typed_count) = (raw.watermarks.len(), typed.watermarks.len());
         if raw_count > typed_count {
             let (raw, typed) = ((topics.raw.clone(), raw_count), (topics.typed.clone(), typed_count));
@@ -292,6 +298,9 @@ impl Plan<'_> {
                 lost(&groups.transformer, &topics.raw, partition);
             }
         }
+        let receipts_exist = receipts
+            .as_ref()
+            .is_some_and(|(view, _)| view.watermarks.values().any(|watermarks| watermarks.high > Offset(0)));
         let sink_began = receipts_exist || scopes.values().any(|scope| scope.sink.is_some());
         for (&number, scope) in scopes.iter().filter(|_| sink_began) {
             let partition = Partition(number);
@@ -327,15 +336,13 @@ impl Plan<'_> {
 
 /// Combines watermarks, audited range and committed offsets to the scope of each partition.
 fn scopes(
-    (raw, raw_range, transformer): (&View, &BTreeMap<Partition, Range<Offset>>, &BTreeMap<Partition, Offset>),
-    (typed, typed_range, sink): (&View, &BTreeMap<Partition, Range<Offset>>, &BTreeMap<Partition, Offset>),
+    (raw, raw_range, transformer): (&View, &Ranges, &BTreeMap<Partition, Offset>),
+    (typed, typed_range, sink): (&View, &Ranges, &BTreeMap<Partition, Offset>),
     dead_letters: &View,
 ) -> BTreeMap<i32, PartitionScope> {
     let scope = |partition: &Partition| {
         let start = |view: &View| view.watermarks.get(partition).map_or(0, |watermarks| watermarks.low.0);
-        let range = |ranges: &BTreeMap<Partition, Range<Offset>>| {
-            ranges.get(partition).map_or(0..0, |range| range.start.0..range.end.0)
-        };
+        let range = |ranges: &Ranges| ranges.get(partition).map_or(0..0, |range| range.start.0..range.end.0);
         let retained = |view: &View| view.retained.get(partition).copied().unwrap_or(Retained::Whole);
         let scope = PartitionScope {
             raw: range(raw_range),
@@ -369,10 +376,7 @@ fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<OffsetRange>)
 }
 
 /// Returns the part of the requested raw offsets that the partition retains.
-fn only_offsets(
-    only: &RawOffsets,
-    watermarks: &BTreeMap<Partition, Watermarks>,
-) -> Result<BTreeMap<Partition, Range<Offset>>, OperatorError> {
+fn only_offsets(only: &RawOffsets, watermarks: &BTreeMap<Partition, Watermarks>) -> Result<Ranges, OperatorError> {
     let Some(&Watermarks { low, high }) = watermarks.get(&only.partition) else {
         return Err(OperatorError::NoPartition { partition: only.partition, count: watermarks.len() });
     };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use contract::{Offset, Partition, Position};
+use contract::{Offset, Partition, Position, defaults};
 
 use crate::pipeline::{Committed, Groups};
 
@@ -43,9 +43,9 @@ impl Default for AuditScope {
             offsets: None,
             receipts_since: None,
             late: Duration::from_secs(15 * 60),
-            dedup_window: Duration::from_secs(2 * 60 * 60),
-            dedup_max_ids: 200_000,
-            max_body: 10 * 1024 * 1024,
+            dedup_window: defaults::DEDUP_WINDOW_DURATION,
+            dedup_max_ids: defaults::DEDUP_MAX_IDS,
+            max_body: defaults::MAX_BODY_BYTES,
             name_at_most: 100,
             committed: Committed::Groups(Groups::default()),
         }

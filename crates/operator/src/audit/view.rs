@@ -1,10 +1,10 @@
-//! The part of a topic that an audit reads.
+//! The parts of the topics that an audit reads.
 
 use std::collections::BTreeMap;
 
-use contract::{Offset, Partition};
-use kafka::Watermarks;
+use contract::{Offset, Partition, PipelineTopics};
 use kafka::reader::OffsetRange;
+use kafka::{TopicName, Watermarks};
 use reconcile::Retained;
 
 /// Watermarks of a topic's partitions, the first offset to read in each, and since when each is complete.
@@ -22,5 +22,40 @@ impl View {
             end: watermarks.high,
         };
         self.watermarks.iter().map(offset_range).collect()
+    }
+}
+
+/// The offsets to read from each topic.
+pub(super) struct Views {
+    pub(super) raw: View,
+    pub(super) typed: View,
+    pub(super) dead_letters: View,
+    /// Also since when the receipts are complete; `None` without a receipts topic.
+    pub(super) receipts: Option<(View, Retained)>,
+}
+
+impl Views {
+    /// Returns what is read of each topic.
+    pub(super) fn read<'t>(
+        &self,
+        topics: &'t PipelineTopics,
+        raw: Vec<OffsetRange>,
+    ) -> Vec<(&'t TopicName, Vec<OffsetRange>)> {
+        let mut read = vec![
+            (&topics.raw, raw),
+            (&topics.typed, self.typed.offset_ranges()),
+            (&topics.dead_letters, self.dead_letters.offset_ranges()),
+        ];
+        if let (Some((view, _)), Some(topic)) = (&self.receipts, &topics.receipts) {
+            read.push((topic, view.offset_ranges()));
+        }
+        read
+    }
+
+    /// Whether records have expired from a topic that says what became of the raw records.
+    pub(super) fn outcomes_expired(&self) -> bool {
+        let expired = |view: &View| view.watermarks.values().any(|watermarks| watermarks.low > Offset(0));
+        let receipts = self.receipts.as_ref().map(|(view, _)| view);
+        [&self.typed, &self.dead_letters].into_iter().chain(receipts).any(expired)
     }
 }

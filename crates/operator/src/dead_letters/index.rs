@@ -72,7 +72,7 @@ pub(super) fn read(pipeline: Pipeline<'_>) -> Result<BTreeMap<Position, IndexedD
             index.insert(indexed.position, indexed);
         }
         Entry::Resolution(resolution) => resolutions.push((position(record).partition, resolution)),
-        Entry::Foreign => {}
+        Entry::Mark(_) | Entry::Foreign => {}
     })?;
     for (partition, resolution) in resolutions {
         if let Some(dead_letter) = index.get_mut(&Position { partition, offset: resolution.dead_letter }) {

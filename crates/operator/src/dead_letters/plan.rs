@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::dead_letter::{DeadLetter, Origin, ResolutionKind, Stage};
-use contract::{Offset, Partition, Position};
+use contract::{Offset, Partition, Position, Topic};
 use kafka::TopicName;
 use kafka::topic_settings::RECORD_OVERHEAD;
 
@@ -174,19 +174,19 @@ fn target(
         });
     };
     let partition = origin.position.partition;
-    let wrong_topic = |variable: &str, topic: &TopicName| {
-        never(format!("its original record is in `{}`, not of {variable} (`{topic}`)", origin.topic))
+    let wrong_topic = |wanted: Topic, topic: &TopicName| {
+        never(format!("its original record is in `{}`, not of {} (`{topic}`)", origin.topic, wanted.variable()))
     };
     match dead_letter.stage {
         Stage::Gateway | Stage::Transformer if origin.topic != context.raw.as_str() => {
-            wrong_topic("RAW_TOPIC", context.raw)
+            wrong_topic(Topic::Raw, context.raw)
         }
         Stage::Gateway | Stage::Transformer if !context.raw_starts.contains_key(&partition) => {
             never(format!("`{}` has no partition {partition}", context.raw))
         }
         Stage::Gateway | Stage::Transformer => whole(dead_letter, context, "").map(|()| Target::ToRaw { partition }),
         Stage::Sink | Stage::Platform if origin.topic != context.typed.as_str() => {
-            wrong_topic("TYPED_TOPIC", context.typed)
+            wrong_topic(Topic::Typed, context.typed)
         }
         Stage::Sink | Stage::Platform => match sink_dead_letters {
             SinkDeadLetters::Unspecified => Err(Refusal::Unspecified),

@@ -78,7 +78,7 @@ pub(super) fn select(pipeline: Pipeline<'_>, filter: &Filter, limit: usize) -> R
             Entry::Resolution(resolution) => {
                 candidates.resolve(record.partition(), resolution.dead_letter);
             }
-            Entry::Foreign => {}
+            Entry::Mark(_) | Entry::Foreign => {}
         }
     })?;
     if let Some(missing) = named.first() {
@@ -103,7 +103,7 @@ pub(super) fn select(pipeline: Pipeline<'_>, filter: &Filter, limit: usize) -> R
                     dead_letter.resolution.get_or_insert(resolution);
                 }
             }
-            Entry::Foreign => {}
+            Entry::Mark(_) | Entry::Foreign => {}
         }
     })?;
     selected.chosen = std::mem::take(&mut chosen.positions);

@@ -187,7 +187,7 @@ impl Unresolved {
                 self.add(position, &dead_letter, time, raw.source_name());
             }
             Entry::Resolution(resolution) => self.resolve(Position::of(position.partition, resolution.dead_letter)),
-            Entry::Foreign => {}
+            Entry::Mark(_) | Entry::Foreign => {}
         }
         self.has_read_to(position.partition, position.offset.next());
     }

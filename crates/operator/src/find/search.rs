@@ -191,7 +191,7 @@ impl Look<'_> {
                     dead_letter.resolution.get_or_insert(resolution);
                 }
             }
-            Entry::Foreign => {}
+            Entry::Mark(_) | Entry::Foreign => {}
         })?;
         Ok(dead_letters.into_values().collect())
     }

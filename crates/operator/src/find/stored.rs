@@ -87,7 +87,7 @@ fn read(record: &Record<'_>, of: StepRecord, tenant: &TenantId) -> Option<Stored
             Entry::DeadLetter(head) => {
                 (matches!(head.stage, Stage::Gateway | Stage::Transformer), head.cut.map(|cut| cut.size))
             }
-            Entry::Resolution(_) | Entry::Foreign => return None,
+            Entry::Resolution(_) | Entry::Mark(_) | Entry::Foreign => return None,
         },
     };
     let raw = RawRecord::read(record.headers(), record.value(), record.timestamp());

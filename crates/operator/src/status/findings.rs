@@ -1,6 +1,7 @@
 //! Lists what a person should know about a status.
 
 use super::asked::Asked;
+use super::outside::WebhookState;
 use super::services::Health;
 use super::severity::{Finding, Severity};
 use super::traffic::{GATEWAY, SINK, TRANSFORMER};
@@ -13,6 +14,7 @@ const OLDEST: f64 = 300.0;
 pub(super) fn of(status: &Status) -> Vec<Finding> {
     let mut found = Vec::new();
     services(status, &mut found);
+    holds(status, &mut found);
     records(status, &mut found);
     flow(status, &mut found);
     webhooks(status, &mut found);
@@ -52,6 +54,11 @@ fn services(status: &Status, found: &mut Vec<Finding>) {
             );
         }
     }
+}
+
+/// Adds what keeps a service that runs from its work: a hold, a wait, or a file that it cannot use.
+fn holds(status: &Status, found: &mut Vec<Finding>) {
+    let mut add = |severity, code, what: String, next: String| found.push(Finding { severity, code, what, next });
     for hold in &status.holds {
         let since = hold.since.map(|since| format!(" since {}", crate::rfc3339(since))).unwrap_or_default();
         add(
@@ -67,7 +74,7 @@ fn services(status: &Status, found: &mut Vec<Finding>) {
                 Severity::Note,
                 "planned_wait",
                 format!("{} at {} waits for the time in PLATFORM_NOT_BEFORE", wait.service, wait.address),
-                "nothing to do: Kafka keeps the records, and the service goes on at that time".to_owned(),
+                "nothing to do: Kafka keeps the records, and the service continues at that time".to_owned(),
             );
             continue;
         }
@@ -181,41 +188,47 @@ fn flow(status: &Status, found: &mut Vec<Finding>) {
 }
 
 fn webhooks(status: &Status, found: &mut Vec<Finding>) {
-    let mut add = |severity, code, what: String, next: &str| {
-        found.push(Finding { severity, code, what, next: next.to_owned() });
-    };
+    let check = || "run `customerio-aep check`, which says why and who can fix it".to_owned();
     match &status.webhooks {
-        Asked::Answer(webhooks) => {
-            for webhook in webhooks {
-                match &webhook.is_enabled {
-                    Asked::NotConfigured(_) | Asked::Answer(Some(true)) => {}
-                    Asked::Failed(error) => add(
-                        Severity::Unanswered,
-                        "customerio",
-                        format!("Customer.io could not be queried for source {}: {error}", webhook.source),
-                        "run `customerio-aep check`, which says why and who can fix it",
-                    ),
-                    Asked::Answer(Some(false)) => add(
-                        Severity::Bad,
-                        "webhook_disabled",
-                        format!("the reporting webhook of source {} is disabled: no event is sent", webhook.source),
-                        "run `customerio-aep setup apply`, which enables it after a signed round trip",
-                    ),
-                    Asked::Answer(None) => add(
-                        Severity::Bad,
-                        "webhook_missing",
-                        format!("Customer.io has no reporting webhook for the endpoint of source {}", webhook.source),
-                        "run `customerio-aep setup apply`, which creates it",
-                    ),
-                }
-            }
+        Asked::Answer(webhooks) => found.extend(webhooks.iter().filter_map(webhook)),
+        Asked::Failed(error) => {
+            let what = format!("Customer.io could not be queried: {error}");
+            found.push(Finding { severity: Severity::Unanswered, code: "customerio", what, next: check() });
         }
-        Asked::Failed(error) => add(
-            Severity::Unanswered,
-            "customerio",
-            format!("Customer.io could not be queried: {error}"),
-            "run `customerio-aep check`, which says why and who can fix it",
-        ),
         Asked::NotConfigured(_) => {}
     }
+}
+
+fn webhook(webhook: &WebhookState) -> Option<Finding> {
+    let source = &webhook.source;
+    let (severity, code, what, next) = match &webhook.is_enabled {
+        Asked::NotConfigured(_) | Asked::Answer(Some(true)) => return None,
+        Asked::Failed(error) => (
+            Severity::Unanswered,
+            "customerio",
+            format!("Customer.io could not be queried for source {source}: {error}"),
+            "run `customerio-aep check`, which says why and who can fix it".to_owned(),
+        ),
+        Asked::Answer(Some(false)) if webhook.is_paused => (
+            Severity::Bad,
+            "webhook_paused",
+            format!("the reporting webhook of source {source} was enabled and is now disabled: no event is sent"),
+            format!(
+                "run `customerio-aep setup webhook resume --source {source}`, which enables it after a signed round trip; `setup apply` leaves it disabled"
+            ),
+        ),
+        Asked::Answer(Some(false)) => (
+            Severity::Bad,
+            "webhook_disabled",
+            format!("the reporting webhook of source {source} is not enabled yet: no event is sent"),
+            "run `customerio-aep setup apply`, which enables it after a signed round trip".to_owned(),
+        ),
+        Asked::Answer(None) => (
+            Severity::Bad,
+            "webhook_missing",
+            format!("Customer.io has no reporting webhook for the endpoint of source {source}"),
+            "run `customerio-aep setup apply`, which creates it".to_owned(),
+        ),
+    };
+    Some(Finding { severity, code, what, next })
 }

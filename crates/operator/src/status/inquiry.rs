@@ -1,6 +1,7 @@
 //! The queries of a status, as they are configured.
 
-use customerio_api::AppApiClient;
+use contract::PipelineTopics;
+use customerio_api::{AppApiClient, Webhook};
 use kafka::topic::Topics;
 use kafka::{Connection, KafkaError};
 use platform::control::ControlClient;
@@ -13,7 +14,7 @@ use super::look::Look;
 use super::outside::{FlowState, WebhookState, flow_state, webhook_state};
 use super::topics::{TopicState, topics};
 use crate::error::OperatorError;
-use crate::pipeline::{Pipeline, PipelineTopics};
+use crate::pipeline::Pipeline;
 use crate::progress::OnProgress;
 
 /// Maximum time until a broker responds to the first request.
@@ -26,6 +27,8 @@ pub struct WebhookAccess {
     pub source: String,
     /// Client for Customer.io with the endpoint of the webhook, or a text with the options that are not set.
     pub access: Result<(AppApiClient, Url), String>,
+    /// Whether a webhook was disabled after it had been enabled.
+    pub is_paused: fn(&Webhook) -> bool,
 }
 
 /// State of the systems outside of Kafka and the services.
@@ -81,12 +84,15 @@ impl Inquiry {
         let webhooks = match &self.webhooks {
             Asked::Answer(questions) => {
                 let mut states = Vec::with_capacity(questions.len());
-                for WebhookAccess { source, access } in questions {
-                    let is_enabled = match access {
-                        Ok((client, endpoint)) => webhook_state(client, endpoint).await,
-                        Err(missing) => Asked::NotConfigured(missing.clone()),
-                    };
-                    states.push(WebhookState { source: source.clone(), is_enabled });
+                for WebhookAccess { source, access, is_paused } in questions {
+                    states.push(match access {
+                        Ok((client, endpoint)) => webhook_state(source, client, endpoint, *is_paused).await,
+                        Err(missing) => WebhookState {
+                            source: source.clone(),
+                            is_enabled: Asked::NotConfigured(missing.clone()),
+                            is_paused: false,
+                        },
+                    });
                 }
                 Asked::Answer(states)
             }

@@ -1,6 +1,6 @@
 //! State of the flow in Platform and of the webhooks in Customer.io.
 
-use customerio_api::AppApiClient;
+use customerio_api::{AppApiClient, Webhook};
 use platform::control::{ControlClient, FlowRun, flow, flow_runs};
 use reqwest::Url;
 
@@ -60,6 +60,9 @@ pub struct WebhookState {
     pub source: String,
     /// Whether the webhook is enabled; `None` if Customer.io has no webhook for the endpoint.
     pub is_enabled: Asked<Option<bool>>,
+    /// Whether the webhook was disabled after it had been enabled, by `setup webhook pause` or on Customer.io's page.
+    /// `setup apply` leaves such a webhook disabled.
+    pub is_paused: bool,
 }
 
 /// Queries Platform for the flow and its newest runs.
@@ -80,14 +83,22 @@ pub async fn flow_state(client: &ControlClient, id: &str) -> Result<FlowState, S
     Ok(FlowState { id: found.id, state: found.state, last_run: runs.first().cloned(), runs })
 }
 
-/// Queries Customer.io for the webhook with this endpoint, and returns whether it is enabled.
-pub async fn webhook_state(client: &AppApiClient, endpoint: &Url) -> Asked<Option<bool>> {
+/// Queries Customer.io for the webhook of a source, which has this endpoint. `is_paused` tells whether a webhook was
+/// disabled after it had been enabled: only the set-up knows how it names a webhook that was never enabled.
+pub async fn webhook_state(
+    source: &str,
+    client: &AppApiClient,
+    endpoint: &Url,
+    is_paused: fn(&Webhook) -> bool,
+) -> WebhookState {
+    let state = |is_enabled, is_paused| WebhookState { source: source.to_owned(), is_enabled, is_paused };
     let list = match client.webhooks().await {
         Ok(list) => list,
-        Err(error) => return Asked::Failed(error.to_string()),
+        Err(error) => return state(Asked::Failed(error.to_string()), false),
     };
     let calls_us =
         list.webhooks.iter().filter(|webhook| webhook.endpoint().parse().is_ok_and(|url: Url| url == *endpoint));
     // If several webhooks have this endpoint, an enabled one sends the events.
-    Asked::Answer(calls_us.map(customerio_api::Webhook::is_enabled).max())
+    let ours = calls_us.max_by_key(|webhook| webhook.is_enabled());
+    state(Asked::Answer(ours.map(Webhook::is_enabled)), ours.is_some_and(is_paused))
 }

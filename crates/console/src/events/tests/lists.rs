@@ -49,7 +49,7 @@ async fn during_another_job_a_search_gets_409_and_a_running_search_can_be_stoppe
     let console = fake.console();
     let audit = console.console.jobs().begin(JobKind::Audit, "mo", NOW).unwrap();
     let waits = console.get(Role::Viewer, EVENT).await.text;
-    assert!(waits.contains("Running: an audit") && waits.contains("goes on by itself"), "{waits}");
+    assert!(waits.contains("Running: an audit") && waits.contains("continues by itself"), "{waits}");
     let search = console.post(Role::Viewer, "/events/search", &[("kind", "id"), ("text", "01X")]).await;
     assert_eq!(search.status, StatusCode::CONFLICT);
     drop(audit);
@@ -89,7 +89,7 @@ async fn the_tail_page_and_stream_show_masked_events_and_why_the_reader_ended() 
     for text in [
         "data-tail=\"/events/tail?\" data-most=\"500\"",
         "data-tail-stop hidden>Stop</button>",
-        "This is a sample and no complete list: at most 500 rows",
+        "This is a sample and not a complete list: at most 500 rows",
         "Show the last 50 again",
         "no broker answers",
         "/events/event?id=01X",

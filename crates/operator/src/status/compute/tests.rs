@@ -68,7 +68,7 @@ fn services_that_are_ready_and_hold_nothing_are_healthy() {
     assert!(status.services.iter().all(|service| service.health == Health::Ready));
     assert_eq!(status.services[2].version.as_deref(), Some("1.2.3"));
     let age = status.event_age.unwrap();
-    assert!((age.p50 - 0.75).abs() < 1e-9 && age.seconds.is_none(), "{age:?}");
+    assert!((age.p50 - 0.5).abs() < 1e-9 && age.seconds.is_none(), "{age:?}");
     assert_eq!(
         status.last_webhooks,
         Asked::Answer(vec![LastWebhook { source: "default".to_owned(), received_at: None }])
@@ -90,8 +90,9 @@ fn holds_waits_and_unread_partitions_are_findings_of_severity_bad() {
     let status = status(answers(all(1000, sick)));
     let held: Vec<_> =
         status.holds.iter().map(|hold| (hold.service.as_str(), hold.reason.as_str(), hold.since)).collect();
-    let since = Some(1_700_000_000_000);
-    assert_eq!(held, [("transformer", "dead_letter_limit", since), ("sink", "refused_alike", since)]);
+    let (since, later) = (Some(1_700_000_000_000), Some(1_700_000_120_000));
+    let of_transformer = [("transformer", "dead_letter_limit", since), ("transformer", "dead_letter_size", later)];
+    assert_eq!(held, [of_transformer[0], of_transformer[1], ("sink", "refused_alike", since)]);
     assert_eq!(status.waits.len(), 1);
     assert_eq!((status.waits[0].address.as_str(), status.waits[0].reason.as_str()), ("a:9466", "dns"));
     assert_eq!(status.unread, [("typed".to_owned(), 4)]);
@@ -103,9 +104,9 @@ fn holds_waits_and_unread_partitions_are_findings_of_severity_bad() {
             code
         })
         .collect();
-    assert_eq!(codes, ["held", "held", "waiting", "reload_broken", "unread"]);
+    assert_eq!(codes, ["held", "held", "held", "waiting", "reload_broken", "unread"]);
     assert_eq!(status.worst(), Some(Severity::Bad));
-    let text = &status.findings[1].what;
+    let text = &status.findings[2].what;
     assert_eq!(text, "sink at a:9466 holds records since 2023-11-14T22:13:20.000Z: refused_alike");
 }
 
@@ -211,7 +212,7 @@ fn a_disabled_flow_a_failed_run_and_a_disabled_webhook_are_bad() {
     let run = LastRun { status: None, started_at: None, received: Some(3), ingested: Some(2), failed: Some(1) };
     let flow =
         FlowState { id: "f".to_owned(), state: Some("disabled".to_owned()), last_run: Some(run), runs: Vec::new() };
-    let of_source = |source: &str, is_enabled| WebhookState { source: source.to_owned(), is_enabled };
+    let of_source = |source: &str, is_enabled| WebhookState { source: source.to_owned(), is_enabled, is_paused: false };
     let webhook = |source: &str, is_enabled| of_source(source, Asked::Answer(is_enabled));
     let webhooks = vec![
         webhook("a", Some(true)),
@@ -233,4 +234,20 @@ fn a_disabled_flow_a_failed_run_and_a_disabled_webhook_are_bad() {
         ..answers(all(1000, healthy))
     });
     assert_eq!(codes(&of), [("platform", Severity::Unanswered), ("customerio", Severity::Unanswered)]);
+}
+
+#[test]
+fn a_paused_webhook_is_resumed_and_one_that_was_never_enabled_is_enabled_by_apply() {
+    let finding = |is_paused| {
+        let webhook = WebhookState { source: "shop".to_owned(), is_enabled: Asked::Answer(Some(false)), is_paused };
+        let of = status(Answers { webhooks: Asked::Answer(vec![webhook]), ..answers(all(1000, healthy)) });
+        let [finding] = of.findings.as_slice() else { panic!("{:?}", of.findings) };
+        (finding.code, finding.next.clone())
+    };
+    let (code, next) = finding(true);
+    assert_eq!(code, "webhook_paused");
+    assert!(next.starts_with("run `customerio-aep setup webhook resume --source shop`"), "{next}");
+    let (code, next) = finding(false);
+    assert_eq!(code, "webhook_disabled");
+    assert!(next.starts_with("run `customerio-aep setup apply`"), "{next}");
 }

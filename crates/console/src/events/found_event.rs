@@ -18,7 +18,7 @@ const MOST_IGNORED: usize = 500;
 
 /// All data about one event. It contains personal data and is kept for ten minutes.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct FoundEvent {
     pub(super) timeline: Timeline,
     pub(super) webhook: Option<Webhook>,
     pub(super) sent: Option<Sent>,
@@ -136,7 +136,7 @@ impl Chosen {
     }
 }
 
-impl Life {
+impl FoundEvent {
     /// Combines the records and maps the webhook again. This is CPU work, so call it on a blocking thread.
     pub(super) fn new(
         timeline: Timeline,
