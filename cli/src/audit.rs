@@ -4,10 +4,13 @@
 mod text;
 
 use clap::Args;
+use contract::defaults;
+use kafka::Connection;
+use mapping::Sources;
 use mapping_options::MappingArgs;
 use operator::audit::{Audit, AuditScope, RawOffsets};
 use operator::{Committed, PipelineTopics, audit};
-use settings::{ByteCount, DurationArg};
+use settings::{ByteCount, DurationArg, Problems};
 
 use crate::pipeline::{GroupArgs, Reached};
 use crate::topics::TopicArgs;
@@ -53,7 +56,13 @@ pub(crate) struct AuditArgs {
     dedup: DedupArgs,
 
     /// Maximum size of a body after decompression
-    #[arg(long, env = "GATEWAY_MAX_BODY", default_value = "10MiB", value_name = "SIZE", help_heading = "Services")]
+    #[arg(
+        long,
+        env = "GATEWAY_MAX_BODY",
+        default_value = defaults::MAX_BODY,
+        value_name = "SIZE",
+        help_heading = "Services"
+    )]
     max_body: ByteCount,
 
     #[command(flatten)]
@@ -71,15 +80,38 @@ pub(crate) struct AuditArgs {
 #[command(next_help_heading = "Services")]
 pub(crate) struct DedupArgs {
     /// Time for which the transformer recognises duplicates
-    #[arg(long = "dedup-window", env = "TRANSFORMER_DEDUP_WINDOW", default_value = "2h", value_name = "DURATION")]
+    #[arg(
+        long = "dedup-window",
+        env = "TRANSFORMER_DEDUP_WINDOW",
+        default_value = defaults::DEDUP_WINDOW,
+        value_name = "DURATION"
+    )]
     pub(crate) window: DurationArg,
 
     /// Number of ids per partition that the transformer keeps for this
-    #[arg(long = "dedup-max-ids", env = "TRANSFORMER_DEDUP_MAX_IDS", default_value_t = 200_000, value_name = "COUNT")]
+    #[arg(
+        long = "dedup-max-ids",
+        env = "TRANSFORMER_DEDUP_MAX_IDS",
+        default_value_t = defaults::DEDUP_MAX_IDS,
+        value_name = "COUNT"
+    )]
     pub(crate) max_ids: u32,
 }
 
 impl AuditArgs {
+    /// The mapping options of all sources, and the connection, which is not open yet.
+    fn inputs(&self) -> Result<(Sources, Connection), Problems> {
+        let mut problems = Problems::default();
+        let sources = problems.collect(self.mapping.sources());
+        let connection = problems.collect(self.topics.connection());
+        sources.zip(connection).ok_or(problems)
+    }
+
+    /// The problems of the options.
+    pub(crate) fn problems(&self) -> Problems {
+        self.inputs().err().unwrap_or_default()
+    }
+
     fn scope(&self) -> AuditScope {
         AuditScope {
             since: self.since,
@@ -97,9 +129,8 @@ impl AuditArgs {
 }
 
 pub(crate) async fn run(args: AuditArgs, json: bool) -> Result<Verdict, CommandError> {
-    let sources = args.mapping.sources();
-    let sources = sources.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
-    let reached = Reached::by(&args.topics)?;
+    let (sources, connection) = args.inputs().map_err(UsageError::from)?;
+    let reached = Reached::with(connection, args.topics.names())?;
     let scope = args.scope();
     let audit = audit::run(reached.pipeline(), &sources, &scope).await?;
     output::progress_done();
@@ -119,4 +150,31 @@ pub(crate) fn show(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) {
     }
     text::problems(audit, topics).iter().for_each(|line| output::problem(line));
     output::line(text::verdict(audit));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        audit: AuditArgs,
+    }
+
+    #[tokio::test]
+    async fn the_problems_of_the_mapping_options_and_of_the_connection_are_reported_together() {
+        let wrong =
+            ["audit", "--kafka-bootstrap-servers=a:1", "--kafka-ssl-key=/nowhere", "--identity-namespace-id=Email"];
+        let matches = <Command as clap::CommandFactory>::command().get_matches_from(wrong);
+        let args = Command::from_arg_matches(&matches).unwrap().audit;
+        let error = run(args, false).await.unwrap_err();
+        assert!(error.is::<UsageError>(), "{error}");
+        let text = error.to_string();
+        for part in ["these options are invalid", "IDENTITY_NAMESPACE_ID", "KAFKA_SSL_KEY"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
 }

@@ -130,6 +130,7 @@ async fn lines(args: &CheckArgs, variables: &Variables, tested: &mut Tested) -> 
             schema_id: args.platform_schema_id.clone(),
             dataset_id: args.platform_dataset_id.clone(),
             flow_id: args.platform_flow_id.clone(),
+            rates: check_config::sink_rates(variables),
         },
         tokens,
         http,

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use service::{ServiceConfig, Unusable};
 use settings::Variables;
-use setup::check::{Level, Line, NextStep};
+use setup::check::{Level, Line, NextStep, SinkRates};
 use setup::who::Who;
 
 use crate::{CommandError, Verdict, output};
@@ -34,7 +34,7 @@ pub(crate) fn run(variables: &Variables, json: bool) -> Result<Verdict, CommandE
             .iter()
             .map(|checked| json!({"service": checked.service, "problems": checked.problems, "warnings": checked.warnings}))
             .collect();
-        output::json(&json!({"services": services}));
+        output::json(&json!({"version": 1, "services": services}));
     }
     for Checked { service, problems, warnings } in &checked {
         for warning in warnings {
@@ -66,6 +66,12 @@ pub(crate) fn lines(variables: &Variables) -> Vec<Line> {
         Line { id: "configuration", asked, found: checked.problems.join("; "), level: Level::Bad, next }
     };
     checked.iter().map(line).collect()
+}
+
+/// The limits of the sink's rates; `None` if its configuration cannot be parsed.
+pub(crate) fn sink_rates(variables: &Variables) -> Option<SinkRates> {
+    let (requests, records) = sink::Config::parse_with(variables, [sink::Config::SERVICE]).ok()?.max_rates();
+    Some(SinkRates { requests, records })
 }
 
 fn check<C: ServiceConfig>(variables: &Variables) -> Checked {

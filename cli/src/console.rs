@@ -11,20 +11,22 @@ use console::dead_letters::DeadLetterTopic;
 use console::events::EventTopics;
 use console::{
     Connect, Console, ConsoleArgs, DeadLetters, Events, Overview, PipelineAccess, PositionsOf, Proof, Screens, Server,
+    Settings,
 };
 use kafka::Connection;
+use mapping::Sources;
 use mapping_options::MappingArgs;
 use operator::PipelineTopics;
 use operator::status::{AdminAddresses, Asked, Inquiry};
 use service::shutdown_on_signal;
-use settings::Variables;
-use settings::command_line::{self, Required};
+use settings::command_line::{self, Refused, Required};
+use settings::{Problems, Variables};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::DedupArgs;
 use crate::check::CheckArgs;
-use crate::status::ask;
+use crate::status::ask::Targets;
 use crate::{CommandError, UsageError, Verdict, output};
 use connect::SetupOf;
 
@@ -165,10 +167,43 @@ pub(crate) fn server(
     if args.first_user {
         make_first_user(&args.console)?;
     }
-    let settings = args.console.validate();
-    let settings = settings.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
-    let screens = screens(args, variables, handed)?;
+    let Built { settings, targets, sources } = args.build(variables).map_err(UsageError::from)?;
+    let screens = screens(args, variables, targets, &sources, handed)?;
     Ok(Server::new(listener, &Console::new(settings, screens)))
+}
+
+/// The values that are built from the options, without a connection.
+struct Built {
+    settings: Settings,
+    targets: Targets,
+    sources: Sources,
+}
+
+impl ServeArgs {
+    /// Builds everything that the options determine. The error contains the problems of all options.
+    fn build(&self, variables: &Variables) -> Result<Built, Problems> {
+        let mut problems = Problems::default();
+        let settings = problems.collect(self.console.validate());
+        let targets = Targets::of(&self.check.connect, self.check.platform_flow_id.as_deref());
+        let targets = problems.collect(targets);
+        let sources = problems.collect(sources_of(variables));
+        match (settings, targets, sources) {
+            (Some(settings), Some(targets), Some(sources)) => Ok(Built { settings, targets, sources }),
+            _ => Err(problems),
+        }
+    }
+}
+
+impl ConsoleCommand {
+    /// The problems of the options.
+    pub(crate) fn problems(&self, variables: &Variables) -> Problems {
+        let asks_nothing = self.action.is_some() || self.serve.health;
+        // With --first-user, the users file may not exist yet.
+        if asks_nothing || self.serve.first_user {
+            return Problems::default();
+        }
+        self.serve.build(variables).err().unwrap_or_default()
+    }
 }
 
 /// Creates the first user and prints the password, which is not shown again.
@@ -184,11 +219,15 @@ fn make_first_user(args: &ConsoleArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) -> Result<Screens, CommandError> {
+fn screens(
+    args: ServeArgs,
+    variables: &Variables,
+    targets: Targets,
+    sources: &Sources,
+    handed: Option<PositionsOf>,
+) -> Result<Screens, CommandError> {
     let ServeArgs { services, dedup, check, .. } = args;
-    let inquiry = ask::inquiry(services, check.platform_flow_id.clone(), &check.connect)?;
-    let sources = mapping_of(variables)?.sources();
-    let sources = sources.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
+    let inquiry = targets.inquiry(services)?;
     let access = |(connection, topics): &(Connection, PipelineTopics)| {
         Arc::new(PipelineAccess {
             connection: connection.clone(),
@@ -219,10 +258,73 @@ fn screens(args: ServeArgs, variables: &Variables, handed: Option<PositionsOf>) 
     })
 }
 
-/// Reads the mapping options of the transformer from the variables, because the console has no flags for them.
-fn mapping_of(variables: &Variables) -> Result<MappingArgs, CommandError> {
+/// Builds the mapping options of all sources from the variables, because the console has no flags for them.
+fn sources_of(variables: &Variables) -> Result<Sources, Problems> {
     let command = <OfVariables as clap::CommandFactory>::command();
-    let matches = command_line::parse(&command, variables, &["console".into()], Required::Here);
-    let matches = matches.map_err(clap::Error::from)?;
-    Ok(<OfVariables as clap::FromArgMatches>::from_arg_matches(&matches)?.mapping)
+    match command_line::parse(&command, variables, &["console".into()], Required::Here) {
+        Ok(matches) => {
+            let options = <OfVariables as clap::FromArgMatches>::from_arg_matches(&matches);
+            options.map_err(|error| Problems::from(error.to_string()))?.mapping.sources()
+        }
+        Err(Refused { invalid: Some(invalid), .. }) => {
+            Err(invalid.with_others(|options: &OfVariables| options.mapping.sources().err().unwrap_or_default()))
+        }
+        // The value of a flag such as HASH_EMAIL is invalid, and clap stops at it.
+        Err(Refused { error, .. }) => {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            Err(text.split("\n\n").next().unwrap_or(text).to_owned().into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches};
+
+    use super::*;
+
+    fn serve(given: &[&str]) -> ServeArgs {
+        let matches = Serve::command().get_matches_from([&["console"], given].concat());
+        Serve::from_arg_matches(&matches).unwrap().serve
+    }
+
+    fn problems(given: &[&str], variables: &str) -> String {
+        let built = serve(given).build(&Variables::with_text(variables).unwrap());
+        UsageError::from(built.err().unwrap()).to_string()
+    }
+
+    #[test]
+    fn the_problems_of_all_options_of_the_console_are_reported_together() {
+        let wrong = [
+            "--console-auth=basic",
+            "--kafka-bootstrap-servers=a:1",
+            "--kafka-ssl-key=/nowhere",
+            "--app-api-key-file=/nowhere/key",
+            "--customerio-public-url=https://events.example.com",
+        ];
+        let text = problems(&wrong, "ON_MISSING_IDENTITY=maybe\nIDENTITY_NAMESPACE_ID=Email\n");
+        for part in [
+            "these options are invalid",
+            "CONSOLE_USERS_FILE",
+            "KAFKA_SSL_KEY",
+            "CUSTOMERIO_APP_API_KEY_FILE",
+            "invalid value '(not shown)' for 'ON_MISSING_IDENTITY, --on-missing-identity",
+            "IDENTITY_NAMESPACE_ID",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(serve(&[]).build(&Variables::none()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_console_with_an_invalid_option_is_a_usage_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let variables = Variables::with_text("HASH_EMAIL=maybe\n").unwrap();
+        let error = server(serve(&[]), &variables, listener, None).err().unwrap();
+        assert!(
+            error.is::<UsageError>() && error.to_string().contains("- invalid value '(not shown)' for 'HASH_EMAIL"),
+            "{error}"
+        );
+    }
 }

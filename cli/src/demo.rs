@@ -2,6 +2,7 @@
 
 mod console;
 mod ends;
+mod options;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use contract::{Offset, Partition};
+use contract::{Offset, Partition, Topic};
 use customerio::sample::{self, Person, Sample, combinations};
 use customerio::{SigningKey, sign};
 use kafka::embedded::{EmbeddedBroker, PARTITION_LIMIT_BYTES};
@@ -30,7 +31,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::ends::Ends;
 use crate::exit::Interrupted;
-use crate::simulator::sink_variables;
 use crate::{CommandError, Verdict, output};
 
 /// Run the whole pipeline in this process and audit every event
@@ -111,20 +111,16 @@ impl Demo {
             }
         };
         let connection = Connection::plaintext(&bootstrap, "customerio-aep");
-        let name = |name: &str| format!("{prefix}{name}").parse::<TopicName>();
-        let (raw, typed) = (name("webhooks")?, name("experience-events")?);
-        let (dead_letters, receipts) = (name("dead-letters")?, name("receipts")?);
+        let name = |topic: Topic| topic.default_name().replacen("customerio.", &prefix, 1).parse::<TopicName>();
+        let (raw, typed) = (name(Topic::Raw)?, name(Topic::Typed)?);
+        let (dead_letters, receipts) = (name(Topic::DeadLetters)?, name(Topic::Receipts)?);
+        let topics = PipelineTopics { raw, typed, dead_letters, receipts: Some(receipts.clone()) };
         match &broker {
-            Some(broker) => [&raw, &typed, &dead_letters, &receipts]
-                .into_iter()
-                .try_for_each(|topic| broker.create_topic(topic, PARTITIONS))?,
+            Some(broker) => topics.names().try_for_each(|topic| broker.create_topic(topic, PARTITIONS))?,
             None => {
                 let client = Topics::new(&connection)?;
                 let wish = TopicWish {
-                    raw: raw.clone(),
-                    typed: typed.clone(),
-                    dead_letters: dead_letters.clone(),
-                    receipts: Some(receipts.clone()),
+                    topics: topics.clone(),
                     partitions: PARTITIONS,
                     replication: Some(1),
                     max_body: MAX_BODY,
@@ -137,7 +133,6 @@ impl Demo {
         let simulator = Simulator::start(SocketAddr::from(([127, 0, 0, 1], 0)), SimSettings::default()).await?;
         let stop = CancellationToken::new();
         let registries = Arc::new(OnceLock::new());
-        let topics = PipelineTopics { raw, typed, dead_letters, receipts: Some(receipts.clone()) };
         Ok(Self { connection, bootstrap, topics, receipts, registries, simulator, gateway, stop, _broker: broker })
     }
 
@@ -154,61 +149,11 @@ impl Demo {
         tasks: &mut Tasks,
         listener: TcpListener,
     ) -> Result<([service::Readiness; 3], Vec<SocketAddr>), CommandError> {
-        let PipelineTopics { raw, typed, dead_letters, .. } = &self.topics;
-        let receipts = &self.receipts;
-        let groups = self.groups();
-        let mut common = vec![
-            format!("--kafka-bootstrap-servers={}", self.bootstrap),
-            "--kafka-security-protocol=plaintext".to_owned(),
-        ];
-        // The demo itself binds each service's admin server to a free port.
-        common.push("--admin-listen=127.0.0.1:0".to_owned());
-        let arguments = |name: &str, own: &[String]| -> Vec<String> {
-            [name.to_owned()].into_iter().chain(common.iter().cloned()).chain(own.iter().cloned()).collect()
-        };
+        let none = Variables::none();
+        let gateway = ingest_gateway::Config::parse_with(&none, self.gateway_command_line())?;
+        let transformer = transformer::Config::parse_with(&none, self.transformer_command_line())?;
+        let sink = sink::Config::parse_with(&none, self.sink_command_line())?;
         let context = |service: &str| Context::new(service, self.stop.clone(), Duration::from_secs(15));
-
-        let gateway = ingest_gateway::Config::parse_with(
-            &Variables::none(),
-            arguments(
-                "ingest-gateway",
-                &[
-                    format!("--raw-topic={raw}"),
-                    format!("--dead-letter-topic={dead_letters}"),
-                    // The listener is already bound. The gateway uses this address only to decide whether it accepts
-                    // the demo's key.
-                    format!("--listen={}", self.gateway),
-                    format!("--trial={}", !self.gateway.ip().is_loopback()),
-                    format!("--signing-keys={SIGNING_KEY}"),
-                    format!("--max-body={MAX_BODY}"),
-                    "--drain-delay=0s".to_owned(),
-                ],
-            ),
-        )?;
-        let transformer = transformer::Config::parse_with(
-            &Variables::none(),
-            arguments(
-                "transformer",
-                &[
-                    format!("--raw-topic={raw}"),
-                    format!("--typed-topic={typed}"),
-                    format!("--dead-letter-topic={dead_letters}"),
-                    format!("--kafka-group-id={}", groups.transformer),
-                    "--workers=1".to_owned(),
-                ],
-            ),
-        )?;
-        let mut own = vec![
-            format!("--typed-topic={typed}"),
-            format!("--dead-letter-topic={dead_letters}"),
-            format!("--receipts-topic={receipts}"),
-            format!("--kafka-group-id={}", groups.sink),
-        ];
-        for (name, value) in sink_variables(&SimSettings::default(), &self.simulator.address().to_string()) {
-            own.push(format!("--{}={value}", name.to_lowercase().replace('_', "-")));
-        }
-        let sink = sink::Config::parse_with(&Variables::none(), arguments("sink", &own))?;
-
         let wrong = |problems: settings::Problems| format!("the demo's own configuration is invalid:\n{problems}");
         let contexts = [context("ingest-gateway"), context("transformer"), context("sink")];
         let ready = contexts.clone().map(|context| context.readiness);
@@ -269,6 +214,7 @@ impl Demo {
         if json {
             let audit = audit::as_json(&audit, &self.topics, &scope);
             output::json(&json!({
+                "version": 1,
                 "sent": sent,
                 "refused": refused,
                 "accepted": ends.accepted.len(),

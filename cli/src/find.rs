@@ -8,7 +8,6 @@ use clap::Args;
 use customerio::{Identifier, PersonKey};
 use operator::Committed;
 use operator::find::{self, End, FindScope, Timeline, Wanted, Watch};
-use serde_json::Value;
 use settings::DurationArg;
 use tokio::task::block_in_place;
 use tokio::time::Instant;
@@ -155,7 +154,7 @@ pub(crate) fn pause(shortest: Duration, took: Duration) -> Duration {
 fn show(timelines: &[Timeline], json: bool) {
     output::progress_done();
     if json {
-        output::json(&timelines.iter().map(text::json).collect::<Vec<Value>>());
+        output::json_list("events", timelines.iter().map(text::json).collect());
     } else {
         timelines.iter().flat_map(text::lines).for_each(|line| output::line(&line));
     }

@@ -54,12 +54,16 @@ pub(crate) struct MapArgs {
 }
 
 pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
+    if json && (args.table || args.compact) {
+        return Err(
+            UsageError("--json prints another format than --table and --compact; leave one out".to_owned()).into()
+        );
+    }
     if args.table {
         output::text(&mapping::page::markdown());
         return Ok(Verdict::Good);
     }
-    let sources = args.mapping.sources();
-    let sources = sources.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
+    let sources = args.mapping.sources().map_err(UsageError::from)?;
     let source = sources.get(Some(&args.source)).ok_or_else(|| {
         let names = sources.names();
         UsageError(format!("there is no source of the name that --source gives; SOURCES_FILE names: {names}"))
@@ -68,7 +72,10 @@ pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
     let received_at = args.received_at.unwrap_or_else(service::unix_millis);
     match map(&body, received_at, source, &args.tenant) {
         Ok(bytes) if args.compact => output::line(&String::from_utf8_lossy(&bytes)),
-        Ok(bytes) if !args.explain => output::json(&serde_json::from_slice::<Value>(&bytes)?),
+        Ok(bytes) if !args.explain => {
+            let event = serde_json::from_slice::<Value>(&bytes)?;
+            if json { output::json(&json!({"version": 1, "event": event})) } else { output::pretty(&event) }
+        }
         Ok(_) => {
             let mut buffer = Vec::new();
             let body = mapping::decoded(None, &body, LARGEST_BODY, &mut buffer)?;
@@ -77,7 +84,8 @@ pub(crate) fn run(args: &MapArgs, json: bool) -> Result<Verdict, CommandError> {
         }
         Err(rejection) => {
             if json {
-                output::json(&json!({"rejected": {"code": rejection.code.as_str(), "message": rejection.message}}));
+                let rejected = json!({"code": rejection.code.as_str(), "message": rejection.message});
+                output::json(&json!({"version": 1, "rejected": rejected}));
             }
             output::problem(&format!(
                 "{rejection}\nThis body would become a dead letter; docs/dead-letters.md says what `{}` means and what to do.",
@@ -123,6 +131,7 @@ fn as_json(explanation: &Explanation) -> Value {
     let ignored =
         explanation.ignored.iter().map(|ignored| json!({"path": ignored.path, "reason": ignored.reason.as_str()}));
     json!({
+        "version": 1,
         "event": explanation.event,
         "fields": fields.collect::<Vec<_>>(),
         "ignored": ignored.collect::<Vec<_>>(),

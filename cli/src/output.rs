@@ -2,9 +2,11 @@
 //! stop.
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use operator::{Progress, thousands};
+use serde_json::{Map, Value, json};
 
 use crate::printable::printable_json;
 
@@ -25,6 +27,19 @@ impl Reader {
     }
 }
 
+/// Whether standard output is reserved for [`result`].
+static RESERVED: AtomicBool = AtomicBool::new(false);
+
+/// Reserves standard output for [`result`], because another program reads it. Everything else goes to standard error.
+pub(crate) fn reserve_stdout() {
+    RESERVED.store(true, Ordering::Relaxed);
+}
+
+/// Prints text for another program on standard output, also if it is reserved.
+pub(crate) fn result(text: &str) {
+    drop(write!(std::io::stdout(), "{text}"));
+}
+
 /// Prints a line on standard output.
 pub(crate) fn line(text: &str) {
     line_for_a_reader(text);
@@ -32,6 +47,9 @@ pub(crate) fn line(text: &str) {
 
 /// Like [`line()`], for a command that runs until its reader leaves.
 pub(crate) fn line_for_a_reader(text: &str) -> Reader {
+    if RESERVED.load(Ordering::Relaxed) {
+        return Reader::of(&writeln!(std::io::stderr(), "{text}"));
+    }
     Reader::of(&writeln!(std::io::stdout(), "{text}"))
 }
 
@@ -43,6 +61,11 @@ pub(crate) fn text(text: &str) {
 /// Prints a line on standard error.
 pub(crate) fn problem(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// Prints text on standard error, with colours if a terminal shows it.
+pub(crate) fn styled_problem(text: &str) {
+    drop(write!(anstream::stderr(), "{text}"));
 }
 
 /// Prints a line on standard output, with colours if a terminal shows it.
@@ -108,13 +131,72 @@ pub(crate) fn terminal_width() -> Option<usize> {
     size.map(|size| usize::from(size.ws_col)).filter(|&width| width > 0)
 }
 
-/// Prints a result as JSON.
-pub(crate) fn json(value: &impl serde::Serialize) {
-    line(&printable_json(&serde_json::to_string_pretty(value).unwrap_or_default()));
+/// Format of the results that `--json` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Json {
+    /// One object
+    Object,
+    /// One object on each line: a list has one line for each of its elements
+    Lines,
+}
+
+/// Whether results are printed with one object on each line.
+static LINES: AtomicBool = AtomicBool::new(false);
+/// Whether the result of the command was printed as JSON.
+static PRINTED: AtomicBool = AtomicBool::new(false);
+
+impl Json {
+    /// Applies the choice to all results of the process.
+    pub(crate) fn apply(self) {
+        LINES.store(self == Self::Lines, Ordering::Relaxed);
+    }
+}
+
+/// Prints a result as JSON. It has the number of its format, `"version": 1`.
+pub(crate) fn json(value: &Value) {
+    debug_assert_eq!(value["version"], 1, "programs rely on the version of every result");
+    PRINTED.store(true, Ordering::Relaxed);
+    line(&json_text(value, LINES.load(Ordering::Relaxed)));
+}
+
+/// Prints a document in readable JSON, without a version of ours.
+pub(crate) fn pretty(document: &Value) {
+    line(&json_text(document, false));
+}
+
+/// Prints a list as JSON: an object that has the list under this name, or with `--json=lines` each element.
+pub(crate) fn json_list(name: &str, elements: Vec<Value>) {
+    PRINTED.store(true, Ordering::Relaxed);
+    list_texts(name, elements, LINES.load(Ordering::Relaxed)).iter().for_each(|text| line(text));
+}
+
+/// Prints the error that ends the command as JSON. Prints nothing after a result, because the output is one object.
+pub(crate) fn json_failure(value: &Value) {
+    if !PRINTED.load(Ordering::Relaxed) {
+        json_line(value);
+    }
+}
+
+fn json_text(value: &Value, is_line: bool) -> String {
+    let text = if is_line { Ok(value.to_string()) } else { serde_json::to_string_pretty(value) };
+    printable_json(&text.unwrap_or_default()).into_owned()
+}
+
+fn list_texts(name: &str, elements: Vec<Value>, is_lines: bool) -> Vec<String> {
+    if !is_lines {
+        return vec![json_text(&versioned(json!({ name: elements })), false)];
+    }
+    elements.into_iter().map(|element| json_text(&versioned(element), true)).collect()
+}
+
+/// Adds the number of the format to an object, as its first member.
+pub(crate) fn versioned(value: Value) -> Value {
+    let Value::Object(members) = value else { return value };
+    std::iter::once(("version".to_owned(), Value::from(1))).chain(members).collect::<Map<_, _>>().into()
 }
 
 /// Prints a JSON object on one line, for a command that runs until its reader leaves.
-pub(crate) fn json_line(value: &serde_json::Value) -> Reader {
+pub(crate) fn json_line(value: &Value) -> Reader {
     line_for_a_reader(&printable_json(&value.to_string()))
 }
 
@@ -163,6 +245,18 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_is_one_versioned_object_or_one_versioned_object_on_each_line() {
+        let list = || vec![json!({"a": 1}), json!({"a": "x\ny"})];
+        assert_eq!(list_texts("events", list(), true), [r#"{"version":1,"a":1}"#, r#"{"version":1,"a":"x\ny"}"#]);
+        let [object] = &list_texts("events", list(), false)[..] else { panic!("one object") };
+        assert_eq!(
+            serde_json::from_str::<Value>(object).unwrap(),
+            json!({"version": 1, "events": [{"a": 1}, {"a": "x\ny"}]})
+        );
+        assert!(list_texts("events", Vec::new(), true).is_empty());
+    }
 
     #[test]
     fn the_columns_of_a_table_are_aligned() {

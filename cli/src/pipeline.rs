@@ -1,11 +1,12 @@
 //! Builds the operator library's connection and topics from the options.
 
 use clap::Args;
-use kafka::Connection;
+use contract::defaults;
+use kafka::{Connection, KafkaError};
 use operator::{Groups, Pipeline, PipelineTopics};
 
-use crate::topics::TopicArgs;
-use crate::{CommandError, output};
+use crate::topics::{TopicArgs, reachable};
+use crate::{CommandError, UsageError, output};
 
 /// A connection to brokers that have responded, and the topics.
 #[derive(Debug)]
@@ -16,13 +17,13 @@ pub(crate) struct Reached {
 
 impl Reached {
     pub(crate) fn by(args: &TopicArgs) -> Result<Self, CommandError> {
-        let topics = PipelineTopics {
-            raw: args.raw_topic.clone(),
-            typed: args.typed_topic.clone(),
-            dead_letters: args.dead_letter_topic.clone(),
-            receipts: args.receipts_topic.0.clone(),
-        };
-        Ok(Self { connection: args.connection()?, topics })
+        Ok(Self::with(args.connection().map_err(UsageError::from)?, args.names())?)
+    }
+
+    /// Opens this connection, and checks that a broker responds.
+    pub(crate) fn with(connection: Connection, topics: PipelineTopics) -> Result<Self, KafkaError> {
+        reachable(&connection)?;
+        Ok(Self { connection, topics })
     }
 
     /// The pipeline for operations that show their progress on the terminal.
@@ -36,11 +37,11 @@ impl Reached {
 #[command(next_help_heading = "Services")]
 pub(crate) struct GroupArgs {
     /// The transformer's consumer group
-    #[arg(long, env = "TRANSFORMER_GROUP_ID", default_value = "customerio-transformer", value_name = "NAME")]
+    #[arg(long, env = "TRANSFORMER_GROUP_ID", default_value = defaults::TRANSFORMER_GROUP, value_name = "NAME")]
     transformer_group: String,
 
     /// The sink's consumer group
-    #[arg(long, env = "SINK_GROUP_ID", default_value = "customerio-sink", value_name = "NAME")]
+    #[arg(long, env = "SINK_GROUP_ID", default_value = defaults::SINK_GROUP, value_name = "NAME")]
     sink_group: String,
 }
 

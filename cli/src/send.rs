@@ -222,7 +222,10 @@ fn shuffled(place: u64, count: u64, order: &[u32]) -> u64 {
 impl Sender {
     fn new(args: SendArgs) -> Result<Self, CommandError> {
         let key = args.signing_keys.expose_secret().lines().map(str::trim).find(|line| !line.is_empty());
-        let key = SigningKey::new(key.ok_or("CUSTOMERIO_SIGNING_KEYS contains no key")?);
+        let no_key = || {
+            UsageError("CUSTOMERIO_SIGNING_KEYS contains no key; write the gateway's key in its first line".to_owned())
+        };
+        let key = SigningKey::new(key.ok_or_else(no_key)?);
         let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build()?;
         let content = match &args.body {
             Some(path) => Content::Body(content::read_body(path).map_err(UsageError)?),
@@ -405,7 +408,7 @@ impl Sender {
                 let events: Vec<Value> = timelines.iter().map(text::json).collect();
                 json!({"version": 1, "sent": report, "events": events})
             }
-            None => json!(report),
+            None => output::versioned(json!(report)),
         }
     }
 
@@ -475,8 +478,16 @@ mod tests {
     fn the_json_of_a_followed_event_has_the_same_fields_if_it_was_not_acknowledged() {
         let sender = Sender::new(args(&["--event", "email_opened"])).unwrap();
         let (alone, followed) = (sender.sent_as_json(None), sender.sent_as_json(Some(&[])));
-        assert_eq!(alone["acknowledged"], 0);
-        assert_eq!(followed, json!({"version": 1, "sent": alone, "events": []}));
+        assert_eq!((&alone["version"], &alone["acknowledged"]), (&1.into(), &0.into()));
+        assert_eq!((&followed["version"], &followed["events"]), (&1.into(), &json!([])));
+        assert_eq!(output::versioned(followed["sent"].clone()), alone);
+    }
+
+    #[test]
+    fn signing_keys_without_a_key_are_a_usage_error() {
+        let blank = SendArgs { signing_keys: " \n\t".into(), ..args(&[]) };
+        let error = Sender::new(blank).err().unwrap();
+        assert!(error.is::<UsageError>() && error.to_string().contains("CUSTOMERIO_SIGNING_KEYS"), "{error}");
     }
 
     #[test]

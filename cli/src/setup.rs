@@ -23,6 +23,7 @@ use setup::plan_file::PlanFile;
 use setup::refusal::Refusal;
 use sources::SourceName;
 
+use crate::repeat::Typed;
 use crate::{CommandError, Verdict, output};
 use connect::Connect;
 use options::ConnectArgs;
@@ -49,7 +50,7 @@ enum Action {
     ///
     /// It looks first, adopts nothing unless asked to, and can be killed and run again at any time. The webhook is created
     /// disabled, and enabled once a signed round trip through the public URL has succeeded. Exit code 4: something outside
-    /// is waited for; it is named, and the same command goes on from there.
+    /// is waited for; it is named, and the same command continues from there.
     Apply(apply::ApplyArgs),
     /// Show the objects with their ids and what differs. Exit code 1 if something does
     Status(StatusArgs),
@@ -147,10 +148,21 @@ struct StatusArgs {
     connect: ConnectArgs,
 }
 
-pub(crate) async fn run(args: SetupArgs, json: bool) -> Result<Verdict, CommandError> {
+#[cfg(test)]
+impl SetupArgs {
+    /// The options of `setup apply`.
+    pub(crate) fn apply_args(&self) -> Option<&apply::ApplyArgs> {
+        match &self.action {
+            Action::Apply(args) => Some(args),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) async fn run(args: SetupArgs, json: bool, typed: &Typed) -> Result<Verdict, CommandError> {
     match args.action {
         Action::Plan(args) => run_plan(&args, json).await,
-        Action::Apply(args) => apply::run(args, json).await,
+        Action::Apply(args) => apply::run(args, json, typed).await,
         Action::Status(args) => run_status(&args, json).await,
         Action::Destroy(args) => destroy::run(args, json).await,
         Action::Sink(args) => sinks::run(args, json).await,
@@ -181,9 +193,14 @@ async fn run_plan(args: &PlanArgs, json: bool) -> Result<Verdict, CommandError> 
         show::topic_lines(&connect, &plan, None);
         show::plan(&connect, &plan, &refusals);
     }
-    if let Some(path) = &args.out {
+    if let Some(path) = args.out.as_ref().filter(|_| plan.unread.is_some()) {
+        output::problem(&format!("--out {}: not written, because the plan is not complete", path.display()));
+    } else if let Some(path) = &args.out {
         let file = PlanFile::of(&plan, connect.desired.stage.as_ref());
         std::fs::write(path, file.to_text()).map_err(|error| format!("--out {}: {error}", path.display()))?;
+    }
+    if plan.unread.is_some() {
+        return Ok(Verdict::Unanswered);
     }
     let is_bad = !plan.problems.is_empty() || !refusals.is_empty();
     let is_pending = args.detailed_exitcode && plan.has_changes();
@@ -200,6 +217,9 @@ async fn run_status(args: &StatusArgs, json: bool) -> Result<Verdict, CommandErr
         output::json(&value);
     } else {
         show::plan(&connect, &plan, &plan.refusals);
+    }
+    if plan.unread.is_some() {
+        return Ok(Verdict::Unanswered);
     }
     let is_good = plan.problems.is_empty() && plan.refusals.is_empty() && !plan.has_changes();
     Ok(if is_good { Verdict::Good } else { Verdict::Problem })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use platform_sim::{ControlFault, ControlOptions, Fault, FaultKind, SimSettings, Simulator};
+use serde_json::{Map, Value, json};
 use service::shutdown_on_signal;
 use settings::DurationArg;
 use tokio_util::sync::CancellationToken;
@@ -165,7 +166,9 @@ pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, Comm
         false => sink_variables(&settings, &host),
     };
     if json {
-        output::json(&variables.into_iter().collect::<std::collections::BTreeMap<_, _>>());
+        let variables: Map<String, Value> =
+            variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        output::json(&json!({"version": 1, "variables": variables}));
     } else {
         output::line("# The simulator is serving; the variables for it:");
         for (name, value) in variables {
@@ -179,7 +182,7 @@ pub(crate) async fn run(args: SimulatorArgs, json: bool) -> Result<Verdict, Comm
     let lost = simulator.stats().lost;
     drop(tokio::time::timeout(Duration::from_secs(2), simulator.join()).await);
     if lost > 0 {
-        output::line(&format!(
+        output::problem(&format!(
             "{lost} events were accepted and lost: sent too early after a change of a flow or schema, or without an enabled flow"
         ));
         return Ok(Verdict::Problem);

@@ -12,7 +12,7 @@ use operator::status::{
     AdminAddresses, Answers, Asked, History, Inquiry, Outside, Severity, Status, TopicState, status,
 };
 use service::shutdown_on_signal;
-use settings::DurationArg;
+use settings::{DurationArg, Problems};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::exit::Interrupted;
 use crate::output::Reader;
 use crate::setup::options::ConnectArgs;
 use crate::when::after;
-use crate::{CommandError, Verdict, output};
+use crate::{CommandError, UsageError, Verdict, output};
 
 /// Show the state of everything: services, traffic, holds, dead letters, Platform, Customer.io
 ///
@@ -58,6 +58,17 @@ pub(crate) struct StatusArgs {
     connect: ConnectArgs,
 }
 
+impl StatusArgs {
+    fn targets(&self) -> Result<ask::Targets, Problems> {
+        ask::Targets::of(&self.connect, self.platform_flow_id.as_deref())
+    }
+
+    /// The problems of the options.
+    pub(crate) fn problems(&self) -> Problems {
+        self.targets().err().unwrap_or_default()
+    }
+}
+
 /// Minimum time between two reads of the metrics from which rates are computed.
 const RATES: Duration = Duration::from_secs(1);
 /// Interval of the queries to Kafka with `--watch`. Each one reads the dead-letter topic.
@@ -67,7 +78,8 @@ const OUTSIDE_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: StatusArgs, json: bool) -> Result<Verdict, CommandError> {
     let watch = args.watch.map(|interval| interval.0.max(RATES));
-    let asking = Arc::new(ask::inquiry(args.services, args.platform_flow_id, &args.connect)?);
+    let targets = args.targets().map_err(UsageError::from)?;
+    let asking = Arc::new(targets.inquiry(args.services)?);
     let Some(interval) = watch else {
         let status = once(&asking).await;
         if json {
@@ -176,10 +188,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_status_with_invalid_options_is_a_usage_error_with_all_of_them() {
+        let wrong =
+            ["status", "--kafka-bootstrap-servers=a:1", "--kafka-ssl-key=/nowhere", "--sources-file=/nowhere.toml"];
+        let matches = <Command as clap::CommandFactory>::command().get_matches_from(wrong);
+        let error = run(Command::from_arg_matches(&matches).unwrap().status, false).await.unwrap_err();
+        assert!(error.is::<UsageError>(), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("KAFKA_SSL_KEY") && text.contains("SOURCES_FILE"), "{text}");
+    }
+
+    #[tokio::test]
     async fn the_last_result_from_kafka_is_shown_until_the_next_query_has_ended() {
         let matches = <Command as clap::CommandFactory>::command().get_matches_from(["status"]);
         let args = Command::from_arg_matches(&matches).unwrap().status;
-        let asking = Arc::new(ask::inquiry(args.services, None, &args.connect).unwrap());
+        let asking = Arc::new(args.targets().unwrap().inquiry(args.services).unwrap());
         let of = |error: &str| Asked::Failed(error.to_owned());
         let silent = tokio::spawn(std::future::pending());
         let mut kafka = Kafka { last: Some(of("before")), answered_at: Instant::now(), asking: Some(silent) };

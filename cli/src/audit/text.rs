@@ -2,7 +2,7 @@
 
 use operator::audit::{Audit, AuditScope, MissingReader, NamedFinding};
 use operator::{PipelineTopics, rfc3339, thousands};
-use reconcile::{DeadLetterCounts, FindingKind, Topic};
+use reconcile::{DeadLetterCounts, DeadLetters, FindingKind, RawColumns, Topic, TypedColumns};
 
 use crate::printable::printable;
 
@@ -23,17 +23,28 @@ fn states(counts: DeadLetterCounts) -> String {
 
 /// The rows of the table.
 pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) -> Vec<String> {
-    let (raw, typed, dead_letters) = (&audit.report.raw, &audit.report.typed, &audit.report.dead_letters);
     let since = scope.since.map_or_else(|| "the oldest record retained".to_owned(), rfc3339);
     let until = scope.until.map_or_else(|| "now".to_owned(), rfc3339);
     let range = match &scope.offsets {
         Some(only) => format!("Raw offsets {only}"),
         None => format!("From {since} to {until}, {} partitions", audit.partitions),
     };
-    let mut lines = vec![
-        range,
-        String::new(),
-        format!("raw records ({})", topics.raw),
+    let sections = [
+        (format!("raw records ({})", topics.raw), raw(&audit.report.raw)),
+        (format!("typed records ({})", topics.typed), typed(&audit.report.typed)),
+        (format!("other dead letters ({})", topics.dead_letters), dead_letters(&audit.report.dead_letters)),
+    ];
+    let mut lines = vec![range, String::new()];
+    for (title, rows) in sections {
+        lines.push(title);
+        lines.extend(rows);
+        lines.push(String::new());
+    }
+    lines
+}
+
+fn raw(raw: &RawColumns) -> Vec<String> {
+    let mut rows = vec![
         row("records", raw.records, &aside(raw.replays, "written by a replay")),
         row("typed", raw.typed, ""),
         row("dead-lettered by the transformer", raw.dead_lettered.total(), &states(raw.dead_lettered)),
@@ -45,11 +56,13 @@ pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
         row("doubled", raw.doubled, "more than one outcome of one record"),
     ];
     if raw.expired_unread > 0 {
-        lines.push(row("EXPIRED before the transformer read them", raw.expired_unread, "offsets, at most"));
+        rows.push(row("EXPIRED before the transformer read them", raw.expired_unread, "offsets, at most"));
     }
-    lines.extend([
-        String::new(),
-        format!("typed records ({})", topics.typed),
+    rows
+}
+
+fn typed(typed: &TypedColumns) -> Vec<String> {
+    let mut rows = vec![
         row("records", typed.records, &aside(typed.replays, "written by a replay")),
         row("accepted by Platform, with receipt", typed.accepted, &also(typed.also_dead_lettered)),
         row("accepted, inferred from committed offsets", typed.inferred, ""),
@@ -69,13 +82,15 @@ pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
         ),
         row("repeats beyond the dedup window", typed.repeats, "same _id: Platform drops the second"),
         row("typed again on request (reprocess)", typed.reprocessed, ""),
-    ]);
+    ];
     if typed.expired_unread > 0 {
-        lines.push(row("EXPIRED before the sink read them", typed.expired_unread, "offsets, at most"));
+        rows.push(row("EXPIRED before the sink read them", typed.expired_unread, "offsets, at most"));
     }
-    lines.extend([
-        String::new(),
-        format!("other dead letters ({})", topics.dead_letters),
+    rows
+}
+
+fn dead_letters(dead_letters: &DeadLetters) -> Vec<String> {
+    vec![
         row("by the gateway: too large to be stored", dead_letters.gateway.total(), &states(dead_letters.gateway)),
         row(
             "rejected after acceptance, typed record expired",
@@ -84,9 +99,7 @@ pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) 
         ),
         row("written twice by the sink", dead_letters.written_again, ""),
         row("of other topics", dead_letters.elsewhere, ""),
-        String::new(),
-    ]);
-    lines
+    ]
 }
 
 fn aside(count: u64, what: &str) -> String {

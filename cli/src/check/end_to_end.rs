@@ -243,14 +243,8 @@ impl Test<'_> {
         }
     }
 
-    fn pipeline_topics(&self) -> Option<PipelineTopics> {
-        let wish = self.connect.desired.topics.as_ref()?;
-        Some(PipelineTopics {
-            raw: wish.raw.clone(),
-            typed: wish.typed.clone(),
-            dead_letters: wish.dead_letters.clone(),
-            receipts: wish.receipts.clone(),
-        })
+    fn pipeline_topics(&self) -> Option<&PipelineTopics> {
+        self.connect.desired.topics.as_ref().map(|wish| &wish.topics)
     }
 
     /// Searches for the event in the topics until its outcome is final, or until [`RECEIPT`] has passed.
@@ -258,7 +252,7 @@ impl Test<'_> {
         let (Some(topics), Some(connection)) = (self.pipeline_topics(), &self.checks.kafka) else {
             return Trace::NotStored;
         };
-        let pipeline = Pipeline { connection, topics: &topics, progress: &|_| {} };
+        let pipeline = Pipeline { connection, topics, progress: &|_| {} };
         let committed = Committed::Groups(self.args.groups.groups());
         let scope =
             FindScope { all_partitions: true, since: Some(begun.as_millisecond()), delivered_from: None, committed };

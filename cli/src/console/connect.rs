@@ -51,7 +51,7 @@ impl ConnectSource for SetupOf {
         let mut args = self.args.clone();
         args.connect.only = vec![only];
         Box::pin(async move {
-            match check::without_test(&args, &self.variables).await {
+            match Box::pin(check::without_test(&args, &self.variables)).await {
                 // `Part::Configuration` shows the findings about the configuration.
                 Ok(lines) => lines.into_iter().filter(|line| line.id != "configuration").collect(),
                 Err(error) => vec![invalid_option(&error.to_string())],
@@ -127,7 +127,11 @@ async fn look(connect: &Connect, permit: &Permit) -> Result<(Observed, Plan), St
     let observed = setup::look(&connect.desired, &connect.clients, &journal, &mut |_| {}).await;
     let observed = observed.map_err(|error| error.to_string())?;
     let plan = plan(&connect.desired, &observed, permit);
-    Ok((observed, plan))
+    // Without a permission to read the objects, the plan has only a part of them.
+    match &plan.unread {
+        Some(reason) => Err(reason.clone()),
+        None => Ok((observed, plan)),
+    }
 }
 
 fn seen(connect: &Connect, observed: &Observed, plan: Plan) -> Seen {

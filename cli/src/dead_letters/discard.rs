@@ -45,9 +45,13 @@ pub(super) fn run(args: &DiscardArgs, json: bool) -> Result<Verdict, CommandErro
     let total = chosen.len();
     if json {
         let dry_run = !args.resolve.yes;
-        output::json(
-            &json!({"dryRun": dry_run, "chosen": total, "discarded": discarded, "closedBefore": resolved_before}),
-        );
+        output::json(&json!({
+            "version": 1,
+            "dryRun": dry_run,
+            "chosen": total,
+            "discarded": discarded,
+            "closedBefore": resolved_before,
+        }));
     } else if args.resolve.yes {
         output::line(&format!(
             "{discarded} dead letters discarded; {resolved_before} of the chosen ones were resolved before"

@@ -5,7 +5,6 @@ use std::cmp::Reverse;
 use clap::Args;
 use operator::dead_letters::{IndexedDeadLetter, groups, list};
 use operator::thousands;
-use serde_json::Value;
 
 use super::options::FilterArgs;
 use super::text;
@@ -65,7 +64,7 @@ pub(super) fn run(args: &ListArgs, json: bool) -> Result<Verdict, CommandError> 
     if json {
         let mut shown = shown;
         shown.sort_by_key(|dead_letter| dead_letter.position);
-        output::json(&shown.into_iter().map(text::json).collect::<Vec<Value>>());
+        output::json_list("deadLetters", shown.into_iter().map(text::json).collect());
         return Ok(Verdict::Good);
     }
     let matching = dead_letters.len();

@@ -87,6 +87,7 @@ pub(super) fn run(args: &ReplayArgs, json: bool) -> Result<Verdict, CommandError
 fn as_json(replay: &Replay, dry_run: bool) -> Value {
     let refused = |(position, reason): &(Position, String)| json!({"partition": position.partition.0, "offset": position.offset.0, "reason": reason});
     json!({
+        "version": 1,
         "dryRun": dry_run,
         "chosen": {
             "toRaw": replay.to_raw,

@@ -36,7 +36,7 @@ pub(super) fn run(args: &ShowArgs, json: bool) -> Result<Verdict, CommandError> 
     output::progress_done();
     let body = Body::read(&shown.record.value, &args.tenant);
     if json {
-        output::json(&as_json(&shown, &body));
+        output::json(&output::versioned(as_json(&shown, &body)));
     } else {
         let Shown { dead_letter, .. } = &shown;
         output::line(&format!("{} {}: {}", reached.topics.dead_letters, args.position, dead_letter.state()));

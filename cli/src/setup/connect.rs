@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ::platform::TokenSettings;
+use ::platform::control::ControlClient;
 use customerio_api::{RequestBudget, ServiceAccountClient};
 use kafka::topic::Topics;
+use operator::PipelineTopics;
 use reqwest::Url;
 use schema_registry::SchemaRegistry;
 use secrecy::SecretString;
@@ -33,6 +35,10 @@ pub(crate) struct Connect {
     pub(crate) clients: Clients,
     /// The first signing key of each source that has one.
     pub(crate) keys: BTreeMap<SourceName, SecretString>,
+    /// All signing keys of each source that has one, one per line.
+    pub(crate) key_texts: BTreeMap<SourceName, SecretString>,
+    /// The configured file with the signing keys of a source. It may not exist yet.
+    pub(crate) key_files: BTreeMap<SourceName, PathBuf>,
     /// Clients that can fetch signing keys, by source.
     pub(crate) service_accounts: BTreeMap<SourceName, ServiceAccountClient>,
     pub(crate) settling: Settling,
@@ -64,7 +70,7 @@ pub(crate) struct Identities {
 }
 
 /// A source with its entry in the sources file.
-struct Source {
+struct NamedEntry {
     name: SourceName,
     entry: SourceEntry,
 }
@@ -75,7 +81,7 @@ impl Connect {
         let (connect, problems) = Self::as_far_as_possible(args);
         match problems.is_empty() {
             true => Ok(connect),
-            false => Err(UsageError(format!("these options are invalid:\n{problems}"))),
+            false => Err(problems.into()),
         }
     }
 
@@ -137,13 +143,23 @@ impl Builder<'_> {
                 webhooks.extend(self.webhook(source, &budget, &mut clients, &mut service_accounts, &mut hosts));
             }
         }
-        let keys = sources.iter().filter_map(|source| Some((source.name.clone(), self.signing_key(source)?))).collect();
+        if !is_wanted && targets.contains(&Target::CustomerIo) {
+            clients.platform = sandbox_client(self.args, stage.as_ref());
+        }
+        let key_texts: BTreeMap<_, _> =
+            sources.iter().filter_map(|source| Some((source.name.clone(), self.signing_keys(source)?))).collect();
+        let keys =
+            key_texts.iter().filter_map(|(name, text)| Some((name.clone(), customerio::first_key(text)?))).collect();
+        let key_files =
+            sources.iter().filter_map(|source| Some((source.name.clone(), self.key_file(source)?))).collect();
         let state = stage.as_ref().map(|stage| self.args.state.clone().unwrap_or_else(|| default_state(stage)));
         hosts.dedup();
         Connect {
             desired: Desired { stage, topics, subject, platform, webhooks },
             clients,
             keys,
+            key_texts,
+            key_files,
             service_accounts,
             settling: Settling::default().scaled(self.args.platform.settle_scale.0),
             hosts,
@@ -156,7 +172,7 @@ impl Builder<'_> {
         }
     }
 
-    fn identities(&self, source: Source) -> (SourceName, Identities) {
+    fn identities(&self, source: NamedEntry) -> (SourceName, Identities) {
         let (args, entry) = (&self.args.platform, source.entry);
         let identities = Identities {
             on_missing: entry.on_missing_identity,
@@ -176,10 +192,7 @@ impl Builder<'_> {
         }
         let topics = &self.args.topics;
         TopicWish {
-            raw: topics.raw_topic.clone(),
-            typed: topics.typed_topic.clone(),
-            dead_letters: topics.dead_letter_topic.clone(),
-            receipts: topics.receipts_topic.0.clone(),
+            topics: PipelineTopics::from(&topics.names),
             partitions: topics.partitions,
             replication: topics.replication,
             max_body: topics.max_body.0,
@@ -200,7 +213,7 @@ impl Builder<'_> {
         };
         hosts.push(format!("{} (Schema Registry)", settings.url));
         clients.registry = self.problems.check(SchemaRegistry::new(&settings));
-        Some(format!("{}-value", self.args.topics.typed_topic))
+        Some(format!("{}-value", self.args.topics.names.typed.name))
     }
 
     fn stage(&mut self) -> Option<Stage> {
@@ -212,12 +225,12 @@ impl Builder<'_> {
     }
 
     /// The sources of the file, or the single source `default`.
-    fn sources(&mut self) -> Vec<Source> {
+    fn sources(&mut self) -> Vec<NamedEntry> {
         let Some(path) = &self.args.customerio.sources_file else {
-            return vec![Source { name: SourceName::default(), entry: SourceEntry::default() }];
+            return vec![NamedEntry { name: SourceName::default(), entry: SourceEntry::default() }];
         };
         let entries = self.problems.check(sources::read(path)).unwrap_or_default();
-        entries.into_iter().map(|(name, entry)| Source { name, entry }).collect()
+        entries.into_iter().map(|(name, entry)| NamedEntry { name, entry }).collect()
     }
 }
 
@@ -228,4 +241,11 @@ fn host(url: &Url) -> String {
 
 fn default_state(stage: &Stage) -> PathBuf {
     Path::new(".customerio-aep").join(format!("{}.{}.json", stage.deployment, stage.sandbox))
+}
+
+/// A client that can tell whether the stage's sandbox is a production sandbox, if its options are set. The objects in
+/// Platform are not part of the set-up, so the options are not required.
+fn sandbox_client(args: &ConnectArgs, stage: Option<&Stage>) -> Option<ControlClient> {
+    let mut problems = Problems::default();
+    Builder { args, problems: &mut problems, token_settings: None }.control_client(stage)
 }

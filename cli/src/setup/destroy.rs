@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use contract::Partition;
 use kafka::{KafkaError, TopicName, Watermarks};
+use operator::Pipeline;
 use operator::dead_letters::count_unresolved;
-use operator::{Pipeline, PipelineTopics};
 use serde_json::{Value, json};
 use setup::clients::Progress;
 use setup::desired::Permit;
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: DestroyArgs, json: bool) -> Result<Verdict, Comman
     let mut plan = plan_destroy(&connect.desired, &observed, traffic, &permit);
     if let Some(name) = plan.production_sandbox.clone().filter(|_| may_ask && permit.confirmed_sandbox.is_none()) {
         permit.confirmed_sandbox =
-            Some(ask::line(&format!("This is the PRODUCTION sandbox `{name}`. Type its name to go on:"))?);
+            Some(ask::line(&format!("This is the PRODUCTION sandbox `{name}`. Type its name to continue:"))?);
         plan = plan_destroy(&connect.desired, &observed, traffic, &permit);
     }
     if json {
@@ -123,7 +123,7 @@ fn traffic(args: &DestroyArgs, connect: &Connect) -> Result<Option<Traffic>, Com
     };
     tokio::task::block_in_place(|| {
         let groups = args.groups.groups();
-        let lag = lag(&groups.transformer, &wish.raw)? + lag(&groups.sink, &wish.typed)?;
+        let lag = lag(&groups.transformer, &wish.topics.raw)? + lag(&groups.sink, &wish.topics.typed)?;
         let members = topics.members(&groups.transformer, TIMEOUT)? + topics.members(&groups.sink, TIMEOUT)?;
         let unresolved = unresolved(args, wish)?;
         Ok(Some(Traffic { lag, members, unresolved }))
@@ -132,14 +132,8 @@ fn traffic(args: &DestroyArgs, connect: &Connect) -> Result<Option<Traffic>, Com
 
 fn unresolved(args: &DestroyArgs, wish: &TopicWish) -> Result<u64, CommandError> {
     let connection = args.connect.kafka.connection("customerio-aep");
-    let connection = connection.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
-    let topics = PipelineTopics {
-        raw: wish.raw.clone(),
-        typed: wish.typed.clone(),
-        dead_letters: wish.dead_letters.clone(),
-        receipts: wish.receipts.clone(),
-    };
-    let pipeline = Pipeline { connection: &connection, topics: &topics, progress: &output::show_progress };
+    let connection = connection.map_err(UsageError::from)?;
+    let pipeline = Pipeline { connection: &connection, topics: &wish.topics, progress: &output::show_progress };
     let count = count_unresolved(pipeline);
     output::progress_done();
     Ok(u64::try_from(count?)?)

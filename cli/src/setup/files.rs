@@ -74,6 +74,42 @@ pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> 
     Ok(path)
 }
 
+/// Writes a secret into a new file at a configured path, and reads it back. An existing file is not changed. Returns the
+/// file's absolute path.
+pub(crate) fn write_new_secret(path: &Path, secret: &SecretString) -> Result<PathBuf, String> {
+    let error = |error: std::io::Error| {
+        format!("{}: {error}; write the file yourself, or configure another path", path.display())
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| format!("{}: this is not the path of a file", path.display()))?;
+    if folder.exists() {
+        refuse_committed(folder, name)?;
+    } else {
+        DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(error)?;
+        std::fs::write(folder.join(".gitignore"), "*\n").map_err(error)?;
+    }
+    let path = folder.canonicalize().map_err(error)?.join(name);
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&path).map_err(error)?;
+    // The mask of the process may have removed the right to read from the container's user.
+    file.set_permissions(Permissions::from_mode(0o644)).map_err(error)?;
+    file.write_all(format!("{}\n", secret.expose_secret()).as_bytes()).and_then(|()| file.sync_all()).map_err(error)?;
+    refuse_unreadable(&path)?;
+    Ok(path)
+}
+
+/// Returns an error if git would add this file to the repository that has the folder.
+fn refuse_committed(folder: &Path, name: &std::ffi::OsStr) -> Result<(), String> {
+    let checked = Command::new("git").args(["check-ignore", "--quiet", "--"]).arg(name).current_dir(folder).output();
+    // 0: git ignores the file. 1: it does not. Anything else: without git, or outside of a repository.
+    match checked {
+        Ok(output) if output.status.code() == Some(1) => Err(format!(
+            "git does not ignore {}: add it to .gitignore, or configure a path outside of the repository",
+            folder.join(name).display()
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The absolute path of a file with a secret. The second value is a message if Docker Compose does not mount the file
 /// or the container's user cannot read it.
 pub(crate) fn path_for_services(path: &Path, folder: &Path) -> (PathBuf, Option<String>) {
@@ -246,5 +282,26 @@ mod tests {
         }
         let error = write_secret(&folder.0, "key", &"topsecret".into()).unwrap_err();
         assert!(error.contains("--secrets-dir") && !error.contains("topsecret"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_written_to_a_configured_path_only_if_the_file_is_new_and_git_ignores_it() {
+        let folder = Folder::new("configured");
+        let path = folder.0.join("keys").join("shop");
+        assert!(write_new_secret(&path, &"topsecret".into()).unwrap().is_absolute());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "topsecret\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert!(path.with_file_name(".gitignore").exists(), "the folder is new");
+        let error = write_new_secret(&path, &"othersecret".into()).unwrap_err();
+        assert!(!error.contains("othersecret"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "topsecret\n", "an existing file is not changed");
+        let git = Command::new("git").args(["init", "--quiet"]).current_dir(&folder.0).output();
+        if !git.is_ok_and(|output| output.status.success()) {
+            return;
+        }
+        let error = write_new_secret(&folder.0.join("shop"), &"topsecret".into()).unwrap_err();
+        assert!(error.contains("git does not ignore") && !folder.0.join("shop").exists(), "{error}");
+        std::fs::write(folder.0.join(".gitignore"), "shop\n").unwrap();
+        write_new_secret(&folder.0.join("shop"), &"topsecret".into()).unwrap();
     }
 }

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, ValueEnum};
+use contract::defaults;
 use customerio_api::{EventSelection, Region, SubscribableEvent};
-use kafka::{KafkaArgs, OptionalTopic, TopicName};
+use kafka::KafkaArgs;
 use platform::ImsUrl;
 use platform::control::ApiUrl;
 use reqwest::Url;
 use schema_registry::RegistryArgs;
 use secrecy::SecretString;
-use settings::{ByteCount, ImsCredentialArgs};
+use settings::{ByteCount, ImsCredentialArgs, TopicOptions};
 use setup::key::Target;
 use setup::stage::{Deployment, Organisation, SandboxName};
 use xdm::TenantId;
@@ -77,21 +78,8 @@ pub(crate) struct ConnectArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Topics")]
 pub(crate) struct TopicSetupArgs {
-    /// Topic for the raw webhooks
-    #[arg(long, env = "RAW_TOPIC", default_value = "customerio.webhooks", value_name = "TOPIC")]
-    pub(crate) raw_topic: TopicName,
-
-    /// Topic for the typed records
-    #[arg(long, env = "TYPED_TOPIC", default_value = "customerio.experience-events", value_name = "TOPIC")]
-    pub(crate) typed_topic: TopicName,
-
-    /// Topic for dead letters
-    #[arg(long, env = "DEAD_LETTER_TOPIC", default_value = "customerio.dead-letters", value_name = "TOPIC")]
-    pub(crate) dead_letter_topic: TopicName,
-
-    /// Topic for receipts; empty for none
-    #[arg(long, env = "RECEIPTS_TOPIC", default_value = "customerio.receipts", value_name = "TOPIC")]
-    pub(crate) receipts_topic: OptionalTopic,
+    #[command(flatten)]
+    pub(crate) names: TopicOptions,
 
     /// Partitions of each topic that is created
     #[arg(long, default_value_t = 12, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..=10_000))]
@@ -102,7 +90,7 @@ pub(crate) struct TopicSetupArgs {
     pub(crate) replication: Option<i32>,
 
     /// The gateway's largest body; decides how large a raw record may be
-    #[arg(long = "max-body", env = "GATEWAY_MAX_BODY", default_value = "10MiB", value_name = "SIZE")]
+    #[arg(long = "max-body", env = "GATEWAY_MAX_BODY", default_value = defaults::MAX_BODY, value_name = "SIZE")]
     pub(crate) max_body: ByteCount,
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn plan(connect: &Connect, plan: &Plan, refusals: &[Refusal]) {
         "can never be removed",
         plan.permanent.iter().map(|permanent| format!("{}: {}", permanent.key, permanent.reason)).collect(),
     );
-    if plan.changes(Target::Platform) {
+    if plan.changes(Target::Platform) || plan.unread.is_some() {
         section("permissions that the credential needs", plan.permissions.iter().map(permission).collect());
     }
     if plan.has_changes() {
@@ -45,6 +45,11 @@ pub(crate) fn plan(connect: &Connect, plan: &Plan, refusals: &[Refusal]) {
     }
     section("notes", plan.notes.clone());
     plan.problems.iter().for_each(|problem| output::problem(problem));
+    if let Some(reason) = &plan.unread {
+        output::problem(&format!(
+            "the objects in Platform are not part of this plan, because they cannot be read: {reason}"
+        ));
+    }
     for refusal in refusals {
         output::problem(&format!("not possible yet ({}): {refusal}", refusal.who()));
     }
@@ -126,6 +131,7 @@ pub(crate) fn plan_json(connect: &Connect, plan: &Plan, refusals: &[Refusal]) ->
         "objects": plan.objects.iter().map(object).collect::<Vec<_>>(),
         "refusals": refusals.iter().map(refusal_json).collect::<Vec<_>>(),
         "problems": plan.problems,
+        "unread": plan.unread,
         "notes": plan.notes,
         "permanent": plan.permanent.iter().map(permanent).collect::<Vec<_>>(),
         "permissions": plan.permissions.iter().map(permission).collect::<Vec<_>>(),
@@ -164,7 +170,7 @@ pub(crate) fn applied_json(
 }
 
 /// Prints the end of a run: a table of the objects, the problems, the awaited conditions and the next commands.
-pub(crate) fn result(applied: &Applied, waiting: &[Waiting], next: &[String]) {
+pub(crate) fn result(applied: &Applied, inlet: Option<&str>, waiting: &[Waiting], next: &[String]) {
     let rows: Vec<Vec<String>> = applied
         .plan
         .objects
@@ -180,6 +186,9 @@ pub(crate) fn result(applied: &Applied, waiting: &[Waiting], next: &[String]) {
         })
         .collect();
     output::table(&["state", "object", "id"], &rows).iter().for_each(|line| output::line(line));
+    if let Some(inlet) = inlet {
+        output::line(&format!("inlet: {inlet}"));
+    }
     for (key, error) in &applied.failures {
         output::problem(&format!("{key} failed ({}): {error}", error.who()));
     }

@@ -58,24 +58,28 @@ pub(crate) struct SinksHeldArgs {
 }
 
 impl SinksHeldArgs {
-    /// Permits the change of a live flow or schema if `--sinks-held` is given and the sinks are held. Returns false,
-    /// with the reason on standard error, if it is given but a sink is not held.
-    pub(crate) async fn check(&self, permit: &mut Permit) -> Result<bool, CommandError> {
+    /// True if `--sinks-held` is given, so that the sinks have to be released afterwards.
+    pub(crate) fn are_held(&self) -> bool {
+        self.sinks_held
+    }
+
+    /// Permits the change of a live flow or schema if `--sinks-held` is given and the sinks are held. The error says
+    /// which sink is not held although it is given.
+    pub(crate) async fn check(&self, permit: &mut Permit) -> Result<(), CommandError> {
         if !self.sinks_held {
-            return Ok(true);
+            return Ok(());
         }
         let reports = look_at_sinks(&self.services.services, &client()?).await;
         if are_all_held(&reports) {
             permit.sinks_stopped = true;
-            return Ok(true);
+            return Ok(());
         }
         let wrong = reports.iter().filter(|report| !is_fine(report));
         let wrong: Vec<String> = wrong.map(|report| text(report, SinkOrder::Hold)).collect();
         let reason = if wrong.is_empty() { "there is no sink among the services".to_owned() } else { wrong.join("; ") };
-        output::problem(&format!(
-            "the sinks are not held: {reason}. Nothing was changed; run `customerio-aep setup sink hold`"
-        ));
-        Ok(false)
+        let what =
+            format!("the sinks are not held: {reason}. Nothing was changed; run `customerio-aep setup sink hold`");
+        Err(what.into())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use operator::status::{AdminAddresses, Sample, client, look};
 use serde_json::{Value, json};
 use settings::DurationArg;
@@ -10,6 +11,8 @@ use setup::canary::Counts;
 use setup::clients::Progress;
 use setup::desired::Permit;
 use setup::enable::{Enabling, Waiting};
+use setup::error::SetupError;
+use setup::journal::Journal;
 use setup::round_trip::RoundTrips;
 use setup::settling::not_before;
 use setup::switch::{Canary, CanaryEnd, Gateways, Looked, Paused, Resumed, Switch};
@@ -36,7 +39,7 @@ enum Action {
     /// For a network from which the public URL cannot be called, so that `apply` cannot prove it by a signed round trip. It
     /// reads the metrics of the gateways: the first 202 of this source enables all events of CUSTOMERIO_EVENTS; the first
     /// 401 disables the webhook at once, also if someone else called the URL. If nothing arrives in time, the webhook is
-    /// disabled again (exit code 4). If this command is killed, run it again: it goes on from there.
+    /// disabled again (exit code 4). If this command is killed, run it again: it continues from there.
     Canary(CanaryArgs),
     /// Disable the webhook
     ///
@@ -44,6 +47,9 @@ enum Action {
     /// to Platform, hold the sinks (`setup sink hold`): Kafka keeps the events.
     Pause(PauseArgs),
     /// Enable the webhook again, after a signed round trip through the public URL
+    ///
+    /// In the minutes in which Platform loses events after a change of flow or schema, it ends with exit code 4. With
+    /// `--only customerio`, it does not ask Platform.
     Resume(ResumeArgs),
 }
 
@@ -190,10 +196,27 @@ async fn pause(args: PauseArgs, json: bool) -> Result<Verdict, CommandError> {
     Ok(finish(json, &source, result, &text, Verdict::Good))
 }
 
+/// The time after which Platform loses no events. Without Platform among the parts it is not known, and a message says
+/// so.
+async fn settled_at(connect: &Connect, journal: &Journal) -> Result<Option<Timestamp>, CommandError> {
+    if connect.desired.platform.is_none() {
+        output::problem(
+            "platform is not among the parts: if a flow or schema was changed in the last 15 minutes, Platform loses the first events",
+        );
+        return Ok(None);
+    }
+    let (observed, plan) = looked(connect, &Permit::default(), journal).await?;
+    match observed.platform.as_ref().and_then(|platform| platform.failure.clone()) {
+        Some(error) => Err(SetupError::from(error).into()),
+        None => Ok(not_before(&plan, &observed, connect.settling)),
+    }
+}
+
 async fn resume(args: ResumeArgs, json: bool) -> Result<Verdict, CommandError> {
-    let (connect, source) = connect(args.subject, &[Part::Customerio])?;
+    let (connect, source) = connect(args.subject, &[Part::Platform, Part::Customerio])?;
     let journal = connect.open_journal()?;
-    let enabling = Enabling { keys: connect.keys.clone(), round_trips: RoundTrips::new()?, not_before: None };
+    let not_before = settled_at(&connect, &journal).await?;
+    let enabling = Enabling { keys: connect.keys.clone(), round_trips: RoundTrips::new()?, not_before };
     let switch = Switch { desired: &connect.desired, clients: &connect.clients, source: &source };
     match switch.resume(&journal, &enabling, &mut reporter(json)).await? {
         Resumed::Now => {

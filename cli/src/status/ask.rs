@@ -4,54 +4,60 @@ use kafka::Connection;
 use operator::PipelineTopics;
 use operator::status::{AdminAddresses, Asked, Inquiry, WebhookAccess, client};
 use platform::control::ControlClient;
+use settings::Problems;
 
+use crate::CommandError;
 use crate::setup::connect::Connect;
 use crate::setup::options::ConnectArgs;
-use crate::{CommandError, UsageError};
 
-/// The queries to all services. `flow_id` is the id of the sink's flow.
-pub(crate) fn inquiry(
-    services: AdminAddresses,
-    flow_id: Option<String>,
-    connect: &ConnectArgs,
-) -> Result<Inquiry, CommandError> {
-    Ok(Inquiry {
-        services,
-        http: client()?,
-        kafka: kafka(connect)?,
-        flow: flow(connect, flow_id)?,
-        webhooks: webhooks(connect)?,
-    })
+/// Access to the systems that a status queries in addition to the services.
+pub(crate) struct Targets {
+    pub(crate) kafka: Asked<(Connection, PipelineTopics)>,
+    flow: Asked<(ControlClient, String)>,
+    webhooks: Asked<Vec<WebhookAccess>>,
+}
+
+impl Targets {
+    /// Builds the clients. `flow_id` is the id of the sink's flow. The error contains the problems of all options.
+    pub(crate) fn of(connect: &ConnectArgs, flow_id: Option<&str>) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let kafka = problems.collect(kafka(connect));
+        let flow = problems.collect(flow(connect, flow_id));
+        let webhooks = problems.collect(webhooks(connect));
+        match (kafka, flow, webhooks) {
+            (Some(kafka), Some(flow), Some(webhooks)) => Ok(Self { kafka, flow, webhooks }),
+            _ => Err(problems),
+        }
+    }
+
+    /// The queries to these systems, and to the services.
+    pub(crate) fn inquiry(self, services: AdminAddresses) -> Result<Inquiry, CommandError> {
+        let Self { kafka, flow, webhooks } = self;
+        Ok(Inquiry { services, http: client()?, kafka, flow, webhooks })
+    }
 }
 
 fn not_set(variable: &str) -> String {
     format!("{variable} is not set")
 }
 
-fn kafka(args: &ConnectArgs) -> Result<Asked<(Connection, PipelineTopics)>, UsageError> {
+fn kafka(args: &ConnectArgs) -> Result<Asked<(Connection, PipelineTopics)>, Problems> {
     if args.kafka.bootstrap_servers.is_none() {
         return Ok(Asked::NotConfigured(not_set("KAFKA_BOOTSTRAP_SERVERS")));
     }
-    let connection = args.kafka.connection("customerio-aep");
-    let connection = connection.map_err(|problems| UsageError(format!("these options are invalid:\n{problems}")))?;
-    let topics = PipelineTopics {
-        raw: args.topics.raw_topic.clone(),
-        typed: args.topics.typed_topic.clone(),
-        dead_letters: args.topics.dead_letter_topic.clone(),
-        receipts: args.topics.receipts_topic.0.clone(),
-    };
-    Ok(Asked::Answer((connection, topics)))
+    let connection = args.kafka.connection("customerio-aep")?;
+    Ok(Asked::Answer((connection, PipelineTopics::from(&args.topics.names))))
 }
 
-fn flow(args: &ConnectArgs, id: Option<String>) -> Result<Asked<(ControlClient, String)>, UsageError> {
+fn flow(args: &ConnectArgs, id: Option<&str>) -> Result<Asked<(ControlClient, String)>, Problems> {
     let Some(id) = id else { return Ok(Asked::NotConfigured(not_set("PLATFORM_FLOW_ID"))) };
     Ok(match Connect::platform_access(args)? {
-        Ok(client) => Asked::Answer((client, id)),
+        Ok(client) => Asked::Answer((client, id.to_owned())),
         Err(missing) => Asked::NotConfigured(missing),
     })
 }
 
-fn webhooks(args: &ConnectArgs) -> Result<Asked<Vec<WebhookAccess>>, UsageError> {
+fn webhooks(args: &ConnectArgs) -> Result<Asked<Vec<WebhookAccess>>, Problems> {
     let sources = Connect::webhook_access(args)?;
     // If no source can be queried, the status contains one message instead of one per source.
     let is_any_known = sources.iter().any(|source| source.access.is_ok());
@@ -67,6 +73,7 @@ mod tests {
     use clap::{FromArgMatches, Parser};
 
     use super::*;
+    use crate::UsageError;
 
     #[derive(Debug, Parser)]
     struct Command {
@@ -97,6 +104,9 @@ mod tests {
     }
 
     const KEY: &str = "--app-api-key=sim-app-key";
+    /// A set-up whose tokens would cross the network unencrypted.
+    const HTTP: [&str; 3] =
+        ["--platform-ims-org=A@AdobeOrg", "--platform-sandbox=dev", "--platform-api-url=http://platform.example.com"];
     const URL: &str = "--customerio-public-url=https://events.example.com";
 
     #[test]
@@ -120,22 +130,34 @@ mod tests {
     }
 
     #[test]
-    fn an_option_that_is_set_but_invalid_is_a_usage_error() {
+    fn an_option_that_is_set_but_invalid_is_a_problem() {
         let error = |given: &[&str]| webhooks(&connect(given)).err().unwrap().to_string();
-        assert!(error(&["--sources-file=/nowhere/sources.toml"]).contains("these options are invalid"));
-        assert!(error(&["--app-api-key-file=/nowhere/key", URL]).contains("these options are invalid"));
-        let http = [
-            "--platform-ims-org=A@AdobeOrg",
-            "--platform-sandbox=dev",
-            "--platform-api-url=http://platform.example.com",
-        ];
-        let flow = flow(&connect(&http), Some("f".to_owned()));
+        assert!(error(&["--sources-file=/nowhere/sources.toml"]).contains("SOURCES_FILE: cannot read"));
+        assert!(error(&["--app-api-key-file=/nowhere/key", URL]).contains("CUSTOMERIO_APP_API_KEY_FILE"));
+        let flow = flow(&connect(&HTTP), Some("f"));
         assert!(flow.err().unwrap().to_string().contains("PLATFORM_API_URL begins with http://"));
     }
 
     #[test]
+    fn the_problems_of_kafka_platform_and_customerio_are_reported_together() {
+        let wrong =
+            ["--kafka-bootstrap-servers=a:1", "--kafka-ssl-key=/nowhere", "--app-api-key-file=/nowhere/key", URL];
+        let problems = Targets::of(&connect(&[&wrong[..], &HTTP].concat()), Some("f")).err().unwrap();
+        let text = UsageError::from(problems).to_string();
+        for part in [
+            "these options are invalid",
+            "KAFKA_SSL_KEY",
+            "PLATFORM_API_URL begins with",
+            "CUSTOMERIO_APP_API_KEY_FILE",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(Targets::of(&connect(&[]), None).is_ok(), "an option that is not set is no problem");
+    }
+
+    #[test]
     fn a_flow_is_queried_if_organisation_sandbox_and_credential_are_configured() {
-        let missing = |given: &[&str], id: Option<&str>| match flow(&connect(given), id.map(str::to_owned)).unwrap() {
+        let missing = |given: &[&str], id: Option<&str>| match flow(&connect(given), id).unwrap() {
             Asked::NotConfigured(what) => Some(what),
             Asked::Answer(_) => None,
             Asked::Failed(error) => panic!("{error}"),

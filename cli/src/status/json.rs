@@ -67,6 +67,7 @@ fn webhook(webhook: &WebhookState) -> Value {
             "source": source,
             "exists": is_enabled.is_some(),
             "enabled": is_enabled.unwrap_or(false),
+            "paused": webhook.is_paused,
         }),
     }
 }

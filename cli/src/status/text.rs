@@ -163,7 +163,8 @@ fn webhook_states(webhooks: &[WebhookState]) -> String {
             Asked::NotConfigured(what) => format!("not configured ({what})"),
             Asked::Failed(_) => "could not be queried".to_owned(),
             Asked::Answer(Some(true)) => "enabled".to_owned(),
-            Asked::Answer(Some(false)) => "DISABLED".to_owned(),
+            Asked::Answer(Some(false)) if webhook.is_paused => "PAUSED".to_owned(),
+            Asked::Answer(Some(false)) => "NOT ENABLED".to_owned(),
             Asked::Answer(None) => "MISSING".to_owned(),
         };
         format!("{} {state}", webhook.source)

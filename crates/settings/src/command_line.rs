@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use clap::builder::OsStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
+use crate::problems::Problems;
 use crate::variables::Variables;
 
 /// Placeholder that messages show in place of a value.
@@ -40,6 +41,23 @@ pub struct InvalidValues {
     pub names: Vec<String>,
     /// The parsed values of the other options, so that the caller can check these too.
     pub others: ArgMatches,
+}
+
+impl InvalidValues {
+    /// Returns the invalid values together with the problems that `problems_of` finds in the other options, so that a
+    /// person gets them in one answer.
+    #[must_use]
+    pub fn with_others<C: FromArgMatches>(self, problems_of: impl FnOnce(&C) -> Problems) -> Problems {
+        let mut problems = Problems::default();
+        self.problems.into_iter().for_each(|problem| problems.add(problem));
+        if let Ok(options) = C::from_arg_matches(&self.others) {
+            let mut others = problems_of(&options);
+            // An option with an invalid value has no value here, so it may be reported as missing.
+            others.forget(&self.names);
+            problems.extend(others);
+        }
+        problems
+    }
 }
 
 impl From<Refused> for clap::Error {
@@ -86,7 +104,7 @@ fn refused(
         return Refused { error: without_values(command, first), invalid: None };
     }
     let (mut problems, mut wrong) = (Vec::new(), Vec::new());
-    for checked in selected(&applied, variables, arguments) {
+    for checked in selected(command, &applied, variables, arguments) {
         let alone = each_argument(applied.clone(), &|arg| {
             let arg = arg.required(false);
             if arg.get_id() == checked.get_id() { arg } else { with_any_value(arg) }
@@ -144,10 +162,11 @@ fn with_any_value(arg: Arg) -> Arg {
 }
 
 /// Returns the options of the selected command, and of the commands above it, that have a value.
-fn selected(applied: &Command, variables: &Variables, arguments: &[OsString]) -> Vec<Arg> {
+fn selected(command: &Command, applied: &Command, variables: &Variables, arguments: &[OsString]) -> Vec<Arg> {
     let loose = each_argument(applied.clone(), &|arg| with_any_value(arg.required(false)));
     let matches = loose.try_get_matches_from(arguments).ok();
-    let (mut command, mut matches, mut found) = (Some(applied), matches.as_ref(), Vec::new());
+    // The options of `applied` have no variables if a file sets them.
+    let (mut command, mut matches, mut found) = (Some(command), matches.as_ref(), Vec::new());
     while let Some(current) = command {
         let was_given = |arg: &&Arg| match matches.map(|matches| matches.value_source(arg.get_id().as_str())) {
             // Parsing failed, so the source of the value is not known.
@@ -311,6 +330,16 @@ mod tests {
         assert_eq!(invalid.others.get_one::<String>("b").map(String::as_str), Some("json"));
         assert!(invalid.others.get_one::<u8>("a").is_none() && invalid.others.get_one::<u8>("d").is_none());
         assert!(refused_by(&command(), Required::Later, &["--sise=1", "--size=x"]).invalid.is_none());
+    }
+
+    #[test]
+    fn all_invalid_values_of_a_file_are_reported_and_the_other_options_can_be_read() {
+        let variables = Variables::with_text("SURELY_NOT_SET_A=x\nSURELY_NOT_SET_C=id\n").unwrap();
+        let given = arguments(&["--number=z"]);
+        let invalid = parse(&command(), &variables, &given, Required::Later).unwrap_err().invalid.unwrap();
+        assert_eq!(invalid.problems.len(), 2, "{:?}", invalid.problems);
+        assert_eq!(invalid.names, ["SURELY_NOT_SET_A", "--size", "--number"]);
+        assert_eq!(invalid.others.get_one::<String>("c").map(String::as_str), Some("id"));
     }
 
     #[test]

@@ -56,9 +56,19 @@ impl Problems {
         value.as_ref()
     }
 
-    /// Adds all problems of `other`.
+    /// Returns the value, or adds all problems of the error.
+    pub fn collect<T>(&mut self, result: Result<T, Problems>) -> Option<T> {
+        result.map_err(|found| self.extend(found)).ok()
+    }
+
+    /// Adds the problems of `other`, except those that are known already: two parts of a program may check the same
+    /// option.
     pub fn extend(&mut self, other: Problems) {
-        self.0.extend(other.0);
+        for problem in other.0 {
+            if !self.0.contains(&problem) {
+                self.0.push(problem);
+            }
+        }
     }
 
     /// Removes the problems whose texts contain one of these names.
@@ -117,5 +127,9 @@ mod tests {
         assert_eq!((missing, problems.to_vec()[3].as_str()), (vec!["NAME", "KEY"], "source `a`: KEY is not set"));
         problems.forget(&["NAME".to_owned()]);
         assert_eq!(problems.to_vec().len(), 3);
+        assert_eq!(problems.collect::<u8>(Err("second".to_owned().into())), None);
+        assert_eq!(problems.to_vec().len(), 3, "`second` is known already");
+        assert_eq!(problems.collect::<u8>(Err("third".to_owned().into())), None);
+        assert_eq!((problems.to_vec()[3].as_str(), problems.collect(Ok(1))), ("third", Some(1)));
     }
 }

@@ -2,7 +2,7 @@
 //! operators has all ([`TopicOptions`]).
 
 use clap::Args;
-use contract::{OptionalTopic, Topic, TopicName};
+use contract::{OptionalTopic, PipelineTopics, Topic, TopicName};
 
 /// `RAW_TOPIC`.
 #[derive(Debug, Clone, Args)]
@@ -84,6 +84,17 @@ pub struct TopicOptions {
     pub receipts: ReceiptsTopic,
 }
 
+impl From<&TopicOptions> for PipelineTopics {
+    fn from(options: &TopicOptions) -> Self {
+        Self {
+            raw: options.raw.name.clone(),
+            typed: options.typed.name.clone(),
+            dead_letters: options.dead_letters.name.clone(),
+            receipts: options.receipts.name.0.clone(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, FromArgMatches, Parser};
@@ -117,6 +128,15 @@ mod tests {
         assert_eq!((found.raw.name.as_str(), found.typed.name.as_str()), ("customerio.webhooks", "events"));
         assert_eq!(found.dead_letters.name.as_str(), "customerio.dead-letters");
         assert_eq!(found.receipts.name.0.unwrap().as_str(), "customerio.receipts");
+    }
+
+    #[test]
+    fn the_topic_names_of_the_pipeline_are_those_of_the_options() {
+        let options = topics(&["--raw-topic=a", "--typed-topic=b", "--dead-letter-topic=c", "--receipts-topic=d"]);
+        let topics = PipelineTopics::from(&options);
+        assert!(topics.names().map(TopicName::as_str).eq(["a", "b", "c", "d"]));
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| name.parse().unwrap());
+        assert_eq!(topics, PipelineTopics { raw: a, typed: b, dead_letters: c, receipts: Some(d) });
     }
 
     #[test]

@@ -123,6 +123,13 @@ mod tests {
     }
 
     #[test]
+    fn the_text_of_each_shared_default_has_the_value_of_its_constant() {
+        use contract::defaults;
+        assert_eq!(defaults::MAX_BODY.parse::<ByteCount>().unwrap().0, defaults::MAX_BODY_BYTES);
+        assert_eq!(defaults::DEDUP_WINDOW.parse::<DurationArg>().unwrap().0, defaults::DEDUP_WINDOW_DURATION);
+    }
+
+    #[test]
     fn a_time_without_a_time_zone_is_refused() {
         assert_eq!("2026-11-24T09:30:00+01:00".parse::<TimeArg>().unwrap().0.as_second(), 1_795_509_000);
         assert_eq!("2020-01-01T00:00:00Z".parse::<TimeArg>().unwrap().from_now(), Duration::ZERO);

@@ -6,7 +6,6 @@ use platform::control::ControlClient;
 use settings::{Problem, Problems};
 
 use super::{Builder, Connect};
-use crate::UsageError;
 use crate::setup::options::ConnectArgs;
 
 /// A client, or a text about the options that are not set.
@@ -14,16 +13,16 @@ pub(crate) type Access<T> = Result<T, String>;
 
 impl Connect {
     /// A client for Platform's APIs.
-    pub(crate) fn platform_access(args: &ConnectArgs) -> Result<Access<ControlClient>, UsageError> {
+    pub(crate) fn platform_access(args: &ConnectArgs) -> Result<Access<ControlClient>, Problems> {
         let mut problems = Problems::default();
         let mut builder = Builder { args, problems: &mut problems, token_settings: None };
         let stage = builder.stage();
         let client = builder.control_client(stage.as_ref());
-        access(client, &problems).map_err(|invalid| refused(&invalid))
+        access(client, &problems)
     }
 
     /// A client and the webhook's endpoint for each source, or the options that are not set for it.
-    pub(crate) fn webhook_access(args: &ConnectArgs) -> Result<Vec<WebhookAccess>, UsageError> {
+    pub(crate) fn webhook_access(args: &ConnectArgs) -> Result<Vec<WebhookAccess>, Problems> {
         let (mut invalid, mut found) = (Problems::default(), Vec::new());
         let sources = Builder { args, problems: &mut invalid, token_settings: None }.sources();
         let budget = RequestBudget::default();
@@ -32,11 +31,13 @@ impl Connect {
             let mut builder = Builder { args, problems: &mut problems, token_settings: None };
             let client = builder.webhook_access(&source, &budget);
             match access(client, &problems) {
-                Ok(access) => found.push(WebhookAccess { source: source.name.to_string(), access }),
+                Ok(access) => {
+                    found.push(WebhookAccess { source: source.name.to_string(), access, is_paused: setup::is_paused })
+                }
                 Err(others) => invalid.extend(others),
             }
         }
-        if invalid.is_empty() { Ok(found) } else { Err(refused(&invalid)) }
+        if invalid.is_empty() { Ok(found) } else { Err(invalid) }
     }
 }
 
@@ -55,8 +56,4 @@ fn access<T>(client: Option<T>, problems: &Problems) -> Result<Access<T>, Proble
         Some(client) => Ok(Ok(client)),
         None => Ok(Err(format!("{} {} not set", missing.join(", "), if missing.len() == 1 { "is" } else { "are" }))),
     }
-}
-
-fn refused(invalid: &Problems) -> UsageError {
-    UsageError(format!("these options are invalid:\n{invalid}"))
 }

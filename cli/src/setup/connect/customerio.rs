@@ -1,6 +1,7 @@
 //! Builds the desired webhook, the clients and the signing key of a source from the options.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use customerio_api::{
     ApiAddress, ApiSettings, AppApiClient, AppApiKey, MessageContent, Region, RequestBudget, Resolution,
@@ -13,13 +14,13 @@ use setup::clients::Clients;
 use setup::desired::{WebhookWish, endpoint};
 use sources::SourceName;
 
-use super::{Builder, Source, host};
+use super::{Builder, NamedEntry, host};
 use crate::setup::options::{EventChoice, HttpUrl};
 
 impl Builder<'_> {
     pub(super) fn webhook(
         &mut self,
-        source: &Source,
+        source: &NamedEntry,
         budget: &RequestBudget,
         clients: &mut Clients,
         service_accounts: &mut BTreeMap<SourceName, ServiceAccountClient>,
@@ -30,7 +31,7 @@ impl Builder<'_> {
             clients.customerio.insert(source.name.clone(), client);
         }
         let args = &self.args.customerio;
-        let Source { name, entry } = source;
+        let NamedEntry { name, entry } = source;
         let token = match entry.service_account_token_file.as_deref() {
             Some(file) => self.secret("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN", None, Some(file)),
             None => {
@@ -69,7 +70,7 @@ impl Builder<'_> {
     }
 
     /// The address and settings of the App API for a source.
-    fn app_api(&mut self, source: &Source, budget: &RequestBudget) -> Option<(ApiAddress, ApiSettings)> {
+    fn app_api(&mut self, source: &NamedEntry, budget: &RequestBudget) -> Option<(ApiAddress, ApiSettings)> {
         let region = match &source.entry.region {
             Some(text) => self.problems.check(text.parse::<Region>()),
             None => Some(self.args.customerio.customerio_region),
@@ -79,7 +80,7 @@ impl Builder<'_> {
         Some((address, settings))
     }
 
-    fn app_client(&mut self, source: &Source, settings: &ApiSettings) -> Option<AppApiClient> {
+    fn app_client(&mut self, source: &NamedEntry, settings: &ApiSettings) -> Option<AppApiClient> {
         let args = &self.args.customerio;
         let key = match source.entry.app_api_key_file.as_deref() {
             Some(file) => self.secret("CUSTOMERIO_APP_API_KEY", None, Some(file)),
@@ -94,7 +95,7 @@ impl Builder<'_> {
     }
 
     /// The URL to which Customer.io posts the events of a source.
-    fn endpoint(&mut self, source: &Source) -> Option<Url> {
+    fn endpoint(&mut self, source: &NamedEntry) -> Option<Url> {
         let public = match &source.entry.public_url {
             Some(text) => self.problems.check(text.parse::<HttpUrl>())?,
             None => match &self.args.customerio.customerio_public_url {
@@ -109,12 +110,16 @@ impl Builder<'_> {
     }
 
     /// The source for an error message; `None` if there is only one source.
-    fn place(&self, source: &Source) -> Option<String> {
+    fn place(&self, source: &NamedEntry) -> Option<String> {
         self.args.customerio.sources_file.as_ref().map(|_| format!("source `{}`", source.name))
     }
 
     /// A client that can read the webhook of a source, and the webhook's endpoint. No other options are required.
-    pub(super) fn webhook_access(&mut self, source: &Source, budget: &RequestBudget) -> Option<(AppApiClient, Url)> {
+    pub(super) fn webhook_access(
+        &mut self,
+        source: &NamedEntry,
+        budget: &RequestBudget,
+    ) -> Option<(AppApiClient, Url)> {
         let (_, settings) = self.app_api(source, budget)?;
         let (client, endpoint) = (self.app_client(source, &settings), self.endpoint(source));
         Some((client?, endpoint?))
@@ -140,22 +145,32 @@ impl Builder<'_> {
         Some(proxy.no_proxy(except))
     }
 
-    /// The first signing key of a source. A file that does not exist yet is not an error, because `apply` may write it.
-    pub(super) fn signing_key(&mut self, source: &Source) -> Option<SecretString> {
+    /// The signing keys of a source, one per line. A file that does not exist yet is not an error, because `apply` may
+    /// write it.
+    pub(super) fn signing_keys(&mut self, source: &NamedEntry) -> Option<SecretString> {
         let args = &self.args.customerio;
         let has_file = args.sources_file.is_some();
-        let inline = source.entry.signing_keys.first().cloned();
+        let inline: Vec<&str> = source.entry.signing_keys.iter().map(ExposeSecret::expose_secret).collect();
+        let inline = (!inline.is_empty()).then(|| SecretString::from(inline.join("\n")));
         let inline = inline.or_else(|| args.signing_keys.clone().filter(|_| !has_file));
-        let file = source.entry.signing_keys_file.clone();
-        let file = file.or_else(|| args.signing_keys_file.clone().filter(|_| !has_file)).filter(|file| file.exists());
-        let text = match (inline, file) {
-            (Some(text), _) => text,
-            (None, Some(file)) => self.problems.check(SecretSource::File(file).read())?,
-            (None, None) => return None,
-        };
-        let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
-        let first =
-            text.expose_secret().lines().map(|line| line.trim_matches(is_no_part)).find(|line| !line.is_empty());
-        first.map(SecretString::from)
+        match (inline, self.key_file(source).filter(|file| file.exists())) {
+            (Some(text), _) => Some(text),
+            (None, Some(file)) => self.problems.check(SecretSource::File(file).read()),
+            (None, None) => None,
+        }
     }
+
+    /// The configured file with the signing keys of a source.
+    pub(super) fn key_file(&self, source: &NamedEntry) -> Option<PathBuf> {
+        let args = &self.args.customerio;
+        let general = args.signing_keys_file.clone().filter(|_| args.sources_file.is_none());
+        source.entry.signing_keys_file.clone().or(general)
+    }
+}
+
+/// The first signing key of a text with one key per line.
+pub(super) fn first_key(text: &SecretString) -> Option<SecretString> {
+    let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
+    let mut keys = text.expose_secret().lines().map(|line| line.trim_matches(is_no_part));
+    keys.find(|key| !key.is_empty()).map(SecretString::from)
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::control::{ControlClient, ControlSettings, Retries, Visibility};
-use platform::{HttpSettings, TokenProvider, TokenSettings, is_unencrypted};
+use platform::{CredentialNames, HttpSettings, TokenProvider, TokenSettings, is_unencrypted};
 use secrecy::SecretString;
 use settings::{SecretSource, secret_source};
 use setup::clients::Clients;
 use setup::desired::PlatformWish;
 use setup::stage::Stage;
 
-use super::{Builder, Source, host};
+use super::{Builder, NamedEntry, host};
 
 /// Time-out of one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ impl Builder<'_> {
     pub(super) fn platform(
         &mut self,
         stage: Option<&Stage>,
-        sources: &[Source],
+        sources: &[NamedEntry],
         clients: &mut Clients,
         hosts: &mut Vec<String>,
     ) -> PlatformWish {
@@ -108,6 +108,10 @@ impl Builder<'_> {
             client_id,
             client_secret: Arc::new(move || secret.read().map_err(|error| error.to_string())),
             scopes: args.setup_ims_scopes.as_ref().filter(|_| own).unwrap_or(&args.ims.ims_scopes).clone(),
+            names: match own {
+                true => CredentialNames::of_setup(args.setup_ims_scopes.is_some()),
+                false => CredentialNames::SERVICES,
+            },
         })
     }
 
