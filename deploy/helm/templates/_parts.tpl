@@ -51,27 +51,60 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* The specification of a pod that runs the operator's tool: `component`, `arguments`, `memory`, and whether it restarts. */}}
-{{- define "customerio-aep.tool" -}}
-{{- $secrets := include "customerio-aep.secrets" . | fromYaml -}}
-automountServiceAccountToken: false
-restartPolicy: {{ .restartPolicy }}
-securityContext: {{ include "customerio-aep.podSecurity" . | nindent 2 }}
-containers:
-  - name: {{ .component }}
-    image: {{ include "customerio-aep.image" .root }}
-    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-    command: [customerio-aep]
-    args: {{ toJson .arguments }}
-    env:
-      {{- include "customerio-aep.env" .root.Values.env | nindent 6 }}
-      {{- with $secrets.env }}{{ toYaml . | nindent 6 }}{{ end }}
-    resources: {requests: {cpu: 100m, memory: {{ .memory }}}, limits: {memory: {{ .memory }}}}
-    securityContext: {{ include "customerio-aep.containerSecurity" . | nindent 6 }}
-    {{- with $secrets.mounts }}
-    volumeMounts: {{ toYaml . | nindent 6 }}
-    {{- end }}
-{{- with $secrets.volumes }}
-volumes: {{ toYaml . | nindent 2 }}
+{{/*
+The specification of a pod: `root`, `component`, the values of the component as `own`, its variables as the list `env`, and
+the chart's fields of the container and of the pod as `container` and `pod`. The values are merged over these fields; their
+lists env, volumeMounts, volumes and containers are added.
+*/}}
+{{- define "customerio-aep.pod" -}}
+{{- $secrets := include "customerio-aep.secrets" . | fromYaml }}
+{{- $own := .own }}
+{{- $container := dict
+  "name" .component
+  "image" (include "customerio-aep.image" .root)
+  "imagePullPolicy" .root.Values.image.pullPolicy
+  "securityContext" (include "customerio-aep.containerSecurity" . | fromYaml) }}
+{{- $container = mergeOverwrite $container (omit .container "volumeMounts" | deepCopy) (omit $own.containerSpec "env" "volumeMounts" | deepCopy) }}
+{{- $mounts := concat (.container.volumeMounts | default list) $secrets.mounts ($own.containerSpec.volumeMounts | default list) }}
+{{- $_ := set $container "env" (concat .env $secrets.env ($own.containerSpec.env | default list)) }}
+{{- if $mounts }}{{ $_ := set $container "volumeMounts" $mounts }}{{ end }}
+{{- $pod := dict
+  "automountServiceAccountToken" false
+  "securityContext" (include "customerio-aep.podSecurity" . | fromYaml) }}
+{{- $pod = mergeOverwrite $pod (omit .pod "volumes" | deepCopy) (omit $own.podSpec "volumes" "containers" | deepCopy) }}
+{{- $volumes := concat (.pod.volumes | default list) $secrets.volumes ($own.podSpec.volumes | default list) }}
+{{- if $volumes }}{{ $_ := set $pod "volumes" $volumes }}{{ end }}
+{{- $_ := set $pod "containers" (prepend ($own.podSpec.containers | default list) $container) }}
+{{- toYaml $pod }}
 {{- end }}
+
+{{- define "customerio-aep.podLabels" -}}
+{{ mergeOverwrite (include "customerio-aep.labels" . | fromYaml) .own.podLabels | toYaml }}
+{{- end }}
+
+{{/*
+The variables of a pod that runs the operator's tool, as a list: those of all services; those of the services in `from`
+(limited to the names in `only`, if there are any), because the tool has to work as they do; and its own. What a service has
+to itself, such as its user of Kafka, is left out. The groups of transformer and sink have other names here.
+*/}}
+{{- define "customerio-aep.toolEnv" -}}
+{{- $env := deepCopy .root.Values.env }}
+{{- $from := .from }}{{ $only := .only | default list }}
+{{- $ofProcess := list "ADMIN_LISTEN" "GATEWAY_LISTEN" "LOG_FORMAT" "LOG_LEVEL" "SHUTDOWN_TIMEOUT" "TOKIO_WORKER_THREADS" "TRANSFORMER_INSTANCE" }}
+{{- range $component, $service := .root.Values.services }}
+  {{- range $name, $value := $service.env }}
+    {{- if and (eq $name "KAFKA_GROUP_ID") (ne $component "ingest-gateway") }}
+      {{- $_ := set $env (printf "%s_GROUP_ID" (upper $component)) $value }}
+    {{- else if and (has $component $from) (or (empty $only) (has $name $only)) (not (hasPrefix "KAFKA_" $name)) (not (has $name $ofProcess)) }}
+      {{- $_ := set $env $name $value }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- include "customerio-aep.env" (mergeOverwrite $env (.defaults | default dict) .own.env) }}
+{{- end }}
+
+{{/* The admin addresses of all services, at which the tool and the console ask each pod. */}}
+{{- define "customerio-aep.adminAddresses" -}}
+{{ $name := .Release.Name -}}
+{{ $name }}-ingest-gateway-admin:9464,{{ $name }}-transformer-admin:9465,{{ $name }}-sink-admin:9466
 {{- end }}
