@@ -16,6 +16,7 @@ pub mod pipeline;
 pub mod process;
 pub mod proxy;
 pub mod real_kafka;
+pub mod real_prometheus;
 pub mod real_registry;
 pub mod sender;
 pub mod turn;

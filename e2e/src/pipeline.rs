@@ -210,11 +210,13 @@ impl Pipeline {
     /// Runs an operator's command with `--json`; returns exit code and result.
     ///
     /// # Panics
-    /// Panics if the result cannot be read.
+    /// Panics if the result cannot be read, or is not one object with a version.
     #[must_use]
     pub fn ask(&self, arguments: &[&str]) -> (Option<i32>, Value) {
         let (code, out, problems) = self.operate(&[arguments, &["--json"]].concat());
-        let value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{arguments:?}: {code:?}\n{out}\n{problems}"));
+        let value: Value =
+            serde_json::from_str(&out).unwrap_or_else(|_| panic!("{arguments:?}: {code:?}\n{out}\n{problems}"));
+        assert_eq!(value["version"], 1, "{arguments:?}: {out}");
         (code, value)
     }
 

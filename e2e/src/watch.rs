@@ -41,7 +41,7 @@ impl Watch {
                         .note(record.partition().0, started.elapsed());
                     true
                 });
-                read.expect("the reader goes on whatever happens to the brokers");
+                read.expect("the reader continues whatever happens to the brokers");
             }
         });
         Self { started, stop, seen, thread }

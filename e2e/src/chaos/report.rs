@@ -128,7 +128,8 @@ impl fmt::Display for Report {
                 never => format!("; {never} more without a record in every partition until the end"),
             };
             let times = after.len();
-            let text = format!("{times} times, readers go on after {median:.1} s (median), {most:.1} s (most){never}");
+            let text =
+                format!("{times} times, readers continue after {median:.1} s (median), {most:.1} s (most){never}");
             line(&format!("  {kind}"), text)?;
         }
         for surprise in &self.surprises {

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::Cluster;
+use super::cluster::Cluster;
 use crate::free_port;
 use crate::proxy::Proxy;
 

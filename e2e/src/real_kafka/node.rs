@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use super::Cluster;
+use super::cluster::{Cluster, FENCED_AFTER, password};
 use crate::free_port;
 use crate::proxy::Proxy;
 
@@ -236,7 +236,7 @@ fn properties(
         optional += &format!("{name}={}\n", millis(interval));
     }
     if cluster.own_controller {
-        optional += &format!("broker.session.timeout.ms={}\n", millis(super::FENCED_AFTER));
+        optional += &format!("broker.session.timeout.ms={}\n", millis(FENCED_AFTER));
         optional += "broker.heartbeat.interval.ms=500\n";
     }
     format!(
@@ -272,7 +272,7 @@ group.initial.rebalance.delay.ms=0
 /// Defines the users of the listener with SASL, whose permissions are ACLs. Clients of the other listeners are
 /// `ANONYMOUS`.
 fn users(users: &[&str]) -> String {
-    let users: Vec<_> = users.iter().map(|user| format!("user_{user}=\"{}\"", super::password(user))).collect();
+    let users: Vec<_> = users.iter().map(|user| format!("user_{user}=\"{}\"", password(user))).collect();
     format!(
         "sasl.enabled.mechanisms=PLAIN
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {};

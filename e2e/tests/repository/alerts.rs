@@ -106,8 +106,59 @@ fn every_alert_has_a_severity_a_summary_a_description_and_its_runbook() {
         let annotations = &rule["annotations"];
         assert!(text(&annotations["summary"]).ends_with('.'), "{name}: the summary is a sentence");
         assert!(text(&annotations["description"]).ends_with('.'), "{name}: the description is a sentence");
-        let anchor = format!("docs/runbooks.md#{}", name.to_lowercase());
-        assert_eq!(text(&annotations["runbook_url"]), anchor, "{name}");
+        // Prometheus puts in the address of the page, or the path if it has no address.
+        let page = r#"{{ or $externalLabels.customerio_runbooks "docs/runbooks.md" }}"#;
+        assert_eq!(text(&annotations["runbook_url"]), format!("{page}#{}", name.to_lowercase()), "{name}");
+    }
+}
+
+/// Alerts without a number in their summary, with the reason.
+const WITHOUT_NUMBER: [(&str, &str); 3] = [
+    ("CustomerioAuditFailed", "a failed job has one attempt"),
+    ("CustomerioReloadBroken", "the alert is about one instance and its files"),
+    ("CustomerioServiceAbsent", "there is nothing to count"),
+];
+
+#[test]
+fn a_summary_has_the_number_of_the_alert_unless_it_is_listed_with_a_reason() {
+    let without = BTreeMap::from(WITHOUT_NUMBER);
+    for Alert { name, rule, .. } in alerts() {
+        let has_number = text(&rule["annotations"]["summary"]).contains("{{ $value");
+        assert_eq!(has_number, !without.contains_key(name.as_str()), "{name}");
+    }
+    assert!(without.keys().all(|name| names().contains(*name)), "{WITHOUT_NUMBER:?}");
+}
+
+/// Returns the alerts that a matcher of Alertmanager selects by name, such as `alertname=~"A|B"`.
+fn alerts_of_matcher(matcher: &str) -> Vec<&str> {
+    let names = matcher.strip_prefix("alertname").map(|rest| rest.trim_start_matches(['=', '~']).trim_matches('"'));
+    names.into_iter().flat_map(|names| names.split('|')).collect()
+}
+
+#[test]
+fn alertmanager_names_only_alerts_and_receivers_that_exist() {
+    let config = yaml(&root().join("deploy/alertmanager/alertmanager.yml"));
+    let (names, receivers) = (names(), list(&config["receivers"]));
+    let mut named = BTreeSet::new();
+    for rule in list(&config["inhibit_rules"]) {
+        for side in ["source_matchers", "target_matchers"] {
+            let matchers: Vec<String> = list(&rule[side]).iter().map(text).collect();
+            let alerts: Vec<&str> = matchers.iter().flat_map(|matcher| alerts_of_matcher(matcher)).collect();
+            assert!(!alerts.is_empty(), "{side} without an alert: {matchers:?}");
+            for alert in alerts {
+                assert!(names.contains(alert), "no alert {alert}");
+                named.insert(alert.to_owned());
+            }
+            // Such a hold is about one source and can last for days.
+            let is_hold = side == "source_matchers" && matchers[0].contains("SinkHeld");
+            let excludes = matchers.iter().any(|matcher| matcher == r#"reason!="dead_letter_limit""#);
+            assert_eq!(is_hold, excludes, "{matchers:?}");
+        }
+    }
+    assert!(named.len() > 8, "{named:?}");
+    assert!(!named.contains("CustomerioTransformerHeld"), "its holds concern one source or some partitions");
+    for route in list(&config["route"]["routes"]).iter().chain([&config["route"]]) {
+        assert!(receivers.iter().any(|receiver| receiver["name"] == route["receiver"]), "{route:?}");
     }
 }
 
@@ -262,6 +313,6 @@ fn every_command_in_the_runbooks_has_valid_arguments() {
         let output = process.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         // Nothing is configured here, so a valid command may fail; only clap's own errors count.
-        assert!(!said.starts_with("error:") && !said.contains("try '--help'"), "{arguments:?}: {said}");
+        assert!(!said.starts_with("customerio-aep: error:") && !said.contains("try '--help'"), "{arguments:?}: {said}");
     }
 }

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use e2e::process::binary;
 use serde_yaml_ng::Value;
 
+mod variables;
+
 type Variables = BTreeMap<String, String>;
 
 const SERVICES: [&str; 3] = ["ingest-gateway", "transformer", "sink"];
@@ -154,7 +156,8 @@ fn services_start_only_after_config_has_checked_the_same_environment() {
         let checked = environment(files, "config", &filled(&VALUES));
         for service in SERVICES.into_iter().chain(["setup"]) {
             for (name, value) in environment(files, service, &filled(&VALUES)) {
-                assert!(name == "TRANSFORMER_INSTANCE" || checked.get(&name) == Some(&value), "{service}: {name}");
+                let is_own = ["TRANSFORMER_INSTANCE", "KAFKA_GROUP_ID"].contains(&name.as_str());
+                assert!(is_own || checked.get(&name) == Some(&value), "{service}: {name}");
             }
             let condition = &base["services"][service]["depends_on"]["config"]["condition"];
             assert_eq!(condition.as_str(), Some("service_completed_successfully"), "{service}");
@@ -176,6 +179,41 @@ fn topic_options_reach_the_services_even_if_receipts_topic_is_empty() {
         assert_eq!(receipts(&Variables::new()), "customerio.receipts");
     }
     assert_eq!(environment(&LIVE, "sink", &with("TYPED_TOPIC", "mine"))["TYPED_TOPIC"], "mine");
+}
+
+#[test]
+fn the_console_starts_in_a_trial_and_otherwise_only_with_its_profile() {
+    let live = file("docker-compose.yml");
+    assert_eq!(texts(&live["services"]["console"]["profiles"]), ["console"]);
+    // Compose adds the lists of its files, so the trial's file has to remove this one.
+    let trial = file("docker-compose.override.yml");
+    let Value::Tagged(profiles) = &trial["services"]["console"]["profiles"] else { panic!("no tag") };
+    assert!(profiles.tag == "!reset" && texts(&profiles.value).is_empty(), "{profiles:?}");
+    assert_eq!(texts(&trial["services"]["console"]["command"]), ["--first-user"]);
+    assert!(!filled(&[]).contains_key("COMPOSE_PROFILES"), "a console without a user would not start");
+}
+
+#[test]
+fn make_up_gives_every_build_of_the_image_the_same_commit() {
+    let makefile = read("Makefile");
+    assert!(makefile.lines().any(|line| line == "\tREVISION=$(REVISION) docker compose up --build --detach"));
+    for (name, service) in services() {
+        if !service["build"].is_null() {
+            assert_eq!(service["build"]["args"]["REVISION"].as_str(), Some("${REVISION:-unknown}"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn alerts_get_the_address_of_the_runbooks() {
+    let with = Variables::from([("RUNBOOKS_URL".to_owned(), "https://docs.example.com/runbooks.md".to_owned())]);
+    assert_eq!(environment(&LIVE, "prometheus", &with)["RUNBOOKS_URL"], "https://docs.example.com/runbooks.md");
+    let config = file("deploy/prometheus/prometheus.yml");
+    assert_eq!(config["global"]["external_labels"]["customerio_runbooks"].as_str(), Some("${RUNBOOKS_URL}"));
+    // A label with the address would be part of each alert.
+    let relabelling = &config["alerting"]["alert_relabel_configs"][0];
+    assert_eq!(relabelling["action"].as_str(), Some("labeldrop"));
+    assert_eq!(relabelling["regex"].as_str(), Some("customerio_runbooks"));
 }
 
 #[test]

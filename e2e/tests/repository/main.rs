@@ -6,4 +6,5 @@
 mod alerts;
 mod compose;
 mod deployment;
+mod shipped_features;
 mod workspace_rules;

@@ -8,6 +8,10 @@ use std::process::Command;
 use serde_json::Value;
 
 mod circles;
+mod functions;
+mod prose;
+mod subjects;
+mod topics;
 mod words;
 
 /// Facts that the rules check.
@@ -23,6 +27,8 @@ struct Workspace {
     folders: BTreeMap<String, String>,
     /// Source files by their path, relative to the root.
     sources: BTreeMap<String, String>,
+    /// Text of the workspace's `Cargo.toml`.
+    manifest: String,
 }
 
 /// Files of the command-line tool that may use services: the demo runs them, and `check-config` checks their
@@ -37,6 +43,9 @@ const PROCESS: [&str; 6] = ["std::env::", "env::var", "process::exit(", "tokio::
 /// Code that accesses the network, files, the clock or processes, which a pure crate must not do.
 const OUTSIDE: [&str; 7] =
     ["std::net", "std::fs", "std::io::std", "SystemTime", "Instant::now", "Timestamp::now", "std::process"];
+
+/// Settings of the release profile, without which the binaries would be larger than 25 MiB or backtraces unreadable.
+const RELEASE: [&str; 3] = ["debug = \"line-tables-only\"", "split-debuginfo = \"packed\"", "strip = \"symbols\""];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -94,7 +103,8 @@ impl Workspace {
         for folder in ["ingest-gateway", "transformer", "sink", "cli", "crates", "e2e", "bench"] {
             collect(&root().join(folder), &mut sources);
         }
-        Self { direct, all, declared, folders, sources }
+        let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+        Self { direct, all, declared, folders, sources, manifest }
     }
 
     /// Describes every breach of a rule.
@@ -133,6 +143,19 @@ impl Workspace {
                     "operator depends on {face}: it is a library, and the command line is one face of it"
                 ));
             }
+        }
+        for silent in ["tracing", "anstream"].into_iter().filter(|name| self.direct["operator"].contains(*name)) {
+            found.push(format!("operator depends on {silent}: it returns values, and its callers print and log"));
+        }
+        if self.direct["ingest-gateway"].contains("axum") {
+            found.push("ingest-gateway depends on axum: ADR 7 says why it serves connections itself".to_owned());
+        }
+        let release = self.manifest.split("[profile.release]").nth(1).unwrap_or_default();
+        let release = release.split("\n[").next().unwrap_or_default();
+        for setting in RELEASE.iter().filter(|setting| !release.lines().any(|line| line == **setting)) {
+            found.push(format!(
+                "Cargo.toml: the release profile lacks `{setting}`: binaries are shipped without symbols, and line numbers are in a file next to them"
+            ));
         }
         found.extend(circles::circles(&self.sources));
         for event in ["customerio", "xdm", "mapping", "platform", "apache-avro"] {
@@ -181,6 +204,8 @@ impl Workspace {
         if is_test {
             return;
         }
+        found.extend(functions::too_long(path, code));
+        found.extend(topics::named(path, code));
         let may_use_process = ["crates/service/", "crates/settings/"].iter().any(|may| path.starts_with(may))
             || path.ends_with("/main.rs");
         let names_services = path.starts_with("cli/")
@@ -193,9 +218,9 @@ impl Workspace {
             ));
         }
         if path.starts_with("crates/operator/")
-            && ["println!", "print!(", "stdout()", "stderr()"].iter().any(|out| code.contains(out))
+            && ["print!(", "println!", "stdout()", "stderr()", "tracing::"].iter().any(|out| code.contains(out))
         {
-            found.push(format!("{path} prints: `operator` returns values and reports its progress"));
+            found.push(format!("{path} prints or logs: `operator` returns values and reports its progress"));
         }
         let is_pure = PURE.iter().any(|pure| path.starts_with(&format!("crates/{pure}/")));
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
@@ -274,8 +299,26 @@ fn each_rule_reports_a_breach() {
     assert_seen(&depend("operator", "clap"), "operator depends on clap");
     assert_seen(&depend("operator", "sink"), "operator depends on sink");
     assert_seen(&depend("console", "kafka"), "console depends on kafka");
-    assert_seen(&write("crates/operator/src/x.rs", "println!();".to_owned()), "prints");
+    for code in ["println!();", "eprintln!();", "eprint!();", "tracing::warn!();"] {
+        assert_seen(&write("crates/operator/src/x.rs", code.to_owned()), "prints or logs");
+    }
+    assert_seen(&depend("operator", "tracing"), "operator depends on tracing");
+    assert_seen(&depend("ingest-gateway", "axum"), "ingest-gateway depends on axum");
+    for setting in RELEASE {
+        let remove = |workspace: &mut Workspace| workspace.manifest = workspace.manifest.replace(setting, "");
+        assert_seen(&remove, setting);
+    }
+    assert_seen(&write("sink/src/plan.rs", format!("fn long() {{\n{}}}\n", "    x();\n".repeat(59))), "`long` has 61");
     assert_seen(&write("cli/src/audit/x.rs", "use transformer::Config;".to_owned()), "names a service");
+    for (path, code, words) in [
+        ("cli/src/x.rs", "env = \"RAW_TOPIC\"", "cli/src/x.rs names RAW_TOPIC"),
+        ("sink/src/x.rs", "\"set RECEIPTS_TOPIC\"", "sink/src/x.rs names RECEIPTS_TOPIC"),
+        ("bench/src/x.rs", "default_value = \"customerio.webhooks\"", "names customerio.webhooks"),
+        ("sink/src/config.rs", "env = \"TYPED_TOPIC\"", "sink/src/config.rs names TYPED_TOPIC"),
+        ("sink/src/config.rs", "", "sink/src/config.rs names no topic's variable"),
+    ] {
+        assert_seen(&write(path, code.to_owned()), words);
+    }
     let circle = |workspace: &mut Workspace| {
         for (file, import) in [("position", "use crate::raw::X;"), ("raw", "use crate::position::X;")] {
             workspace.sources.insert(format!("crates/contract/src/{file}.rs"), import.to_owned());

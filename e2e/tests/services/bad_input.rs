@@ -36,7 +36,17 @@ fn help_and_version_exit_0_and_invalid_flags_exit_2() {
         0,
         &["demo", "send", "map", "setup", "dead-letters", "audit", "find", "platform-sim"],
     );
-    assert_says(run("customerio-aep", &["nonsense"], &[]), 2, &["unrecognized subcommand"]);
+    assert_says(run("customerio-aep", &["nonsense"], &[]), 2, &["customerio-aep: error: unrecognized subcommand"]);
+    assert_says(run("customerio-aep", &["nonsense", "--json"], &[]), 2, &[r#"{"version":1,"error":{"code":"usage","#]);
+    assert_says(run("customerio-aep", &["audit", "--help", "--json"], &[]), 0, &["Usage: customerio-aep audit"]);
+    assert_says(run("customerio-aep", &[], &[]), 2, &["Usage: customerio-aep"]);
+    let console = [("HASH_EMAIL", "maybe".to_owned()), ("CONSOLE_LISTEN", "127.0.0.1:0".to_owned())];
+    assert_says(
+        run("customerio-aep", &["console"], &console),
+        2,
+        &["customerio-aep: these options are invalid", "invalid value '(not shown)' for 'HASH_EMAIL"],
+    );
+    assert_says(run("customerio-aep", &["send", "--signing-keys", " "], &[]), 2, &["contains no key"]);
     assert_says(run("customerio-aep", &["demo", "--env-file", "/nowhere/.env"], &[]), 2, &["--env-file"]);
 }
 

@@ -185,9 +185,12 @@ fn setup_apply_connects_an_empty_sandbox_and_setup_destroy_removes_the_webhook()
     let stats = http::get(sitting.pipeline.simulator_port, "/admin/stats").unwrap().1;
     assert!(stats.contains("\"lost\":0"), "{stats}");
 
+    only_the_result_is_on_standard_output(&sitting);
     in_production_the_name_is_needed(&sitting);
     a_missing_option_is_a_finding_among_others(&sitting);
     a_role_that_is_granted_later_is_waited_for(&sitting);
+    apply_waits_for_a_role_without_which_the_objects_cannot_be_read(&sitting);
+    a_paused_webhook_is_resumed_only_when_platform_loses_no_events(&sitting);
     a_webhook_that_somebody_disabled_is_left_alone(&sitting);
     drift_is_shown(&sitting);
 
@@ -197,6 +200,27 @@ fn setup_apply_connects_an_empty_sandbox_and_setup_destroy_removes_the_webhook()
     sitting.says(&["setup", "destroy", "--yes"], 0, &["can never be removed", "- remove the webhook default"]);
     let everything: Value = serde_json::from_str(&sitting.admin(Method::GET, "/admin/customerio", "")).unwrap();
     assert!(everything["webhooks"].as_array().unwrap().is_empty(), "{everything}");
+}
+
+/// Other programs read the results, such as `kubectl apply -f -`.
+fn only_the_result_is_on_standard_output(sitting: &Sitting) {
+    let run = |option: &str| {
+        let mut command = command("customerio-aep", &sitting.variables);
+        let output = command.current_dir(&sitting.folder).args(["setup", "apply", "--yes", option]).output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(output.status.success() && stderr.contains("0 to create"), "{option}: {stderr}");
+        stdout
+    };
+    let manifest = run("--secret-yaml");
+    let names: Vec<&str> = manifest.lines().filter_map(|line| line.strip_prefix("  name: ")).collect();
+    assert_eq!(names, ["customerio-signing-keys", "adobe-ims"], "{manifest}");
+    let is_yaml = |line: &str| line == "---" || line.starts_with("  ") || line.contains(':');
+    assert!(manifest.starts_with("---\n") && manifest.lines().all(is_yaml), "{manifest}");
+    let env = run("--print-env");
+    let is_entry = |line: &str| {
+        line.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+    };
+    assert!(env.contains("PLATFORM_INLET_URL=") && env.lines().all(is_entry), "{env}");
 }
 
 fn in_production_the_name_is_needed(sitting: &Sitting) {
@@ -265,6 +289,34 @@ fn a_role_that_is_granted_later_is_waited_for(sitting: &Sitting) {
     let mut variables = sitting.variables.clone();
     variables.retain(|(name, _)| *name != "CUSTOMERIO_PUBLIC_URL");
     assert_eq!(sitting.run_with(&variables, &["check", "--wait=90s"]).0, Some(1));
+}
+
+fn apply_waits_for_a_role_without_which_the_objects_cannot_be_read(sitting: &Sitting) {
+    let fault = r#"{"fault":"missing_permission","permission":"view-datasets"}"#;
+    sitting.admin(Method::POST, "/admin/control/faults", fault);
+    sitting.says(&["setup", "plan"], 3, &["not part of this plan", "view-datasets"]);
+    sitting.says(&["setup", "apply", "--yes"], 4, &["waiting for (an Adobe administrator): a permission", "--wait"]);
+    let mut waiting = command("customerio-aep", &sitting.variables);
+    waiting.current_dir(&sitting.folder).args(["setup", "apply", "--yes", "--wait=90s"]);
+    let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    sitting.admin(Method::DELETE, "/admin/control/faults", "");
+    wait_until("apply to end", Duration::from_secs(60), || waiting.try_wait().unwrap().is_some());
+    let output = waiting.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && text.contains("0 to create, 0 to change"), "{text}");
+}
+
+fn a_paused_webhook_is_resumed_only_when_platform_loses_no_events(sitting: &Sitting) {
+    sitting.says(&["setup", "webhook", "pause", "--confirm-source", "default"], 0, &["is disabled"]);
+    // With this scale, the last change was a moment ago.
+    let settling = with(sitting.variables.clone(), &[("SETUP_SETTLE_SCALE", "1000")]);
+    let resume = ["setup", "webhook", "resume"];
+    let (code, text) = sitting.eventually(&settling, &resume, "waiting for: the time until");
+    assert_eq!((code, &sitting.webhook()["disabled"]), (Some(4), &Value::Bool(true)), "{text}");
+    let (code, text) = sitting.eventually(&sitting.variables, &resume, "is enabled");
+    assert_eq!((code, &sitting.webhook()["disabled"]), (Some(0), &Value::Bool(false)), "{text}");
 }
 
 fn a_webhook_that_somebody_disabled_is_left_alone(sitting: &Sitting) {

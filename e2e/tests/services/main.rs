@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and prints its seed and what it measured"
 )]
 
+mod alerts;
 mod bad_input;
 mod chaos;
 mod cluster;

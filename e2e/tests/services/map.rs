@@ -33,6 +33,7 @@ fn a_file_and_standard_input_give_the_same_event_in_both_formats() {
     std::fs::remove_file(&file).unwrap();
     let (pretty, dash, compact) =
         (map(BODY.as_bytes(), &[]), map(BODY.as_bytes(), &["-"]), map(BODY.as_bytes(), &["--compact"]));
+    let versioned: Value = serde_json::from_slice(&map(BODY.as_bytes(), &["--json"]).stdout).unwrap();
     for output in [&from_file, &pretty, &dash, &compact] {
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
     }
@@ -42,6 +43,7 @@ fn a_file_and_standard_input_give_the_same_event_in_both_formats() {
     assert_eq!(text(&compact.stdout).matches('\n').count(), 1, "one line");
     let event: Value = serde_json::from_slice(&compact.stdout).unwrap();
     assert_eq!(event, serde_json::from_slice::<Value>(&pretty.stdout).unwrap());
+    assert_eq!(versioned, json!({"version": 1, "event": event}));
     assert_eq!(event["_acme"]["customerio"]["interactionType"], "bot_open");
     assert_eq!(event["_acme"]["customerio"]["subject"], "Größe 🎉");
 }
@@ -59,7 +61,7 @@ fn map_explain_shows_input_and_rule_of_every_field_and_the_ignored_fields() {
     let json = map(BODY.as_bytes(), &["--explain", "--json"]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     let event: Value = serde_json::from_slice(&map(BODY.as_bytes(), &["--compact"]).stdout).unwrap();
-    assert_eq!(json["event"], event);
+    assert_eq!((&json["version"], &json["event"]), (&1.into(), &event));
     let fields = json["fields"].as_array().unwrap();
     for field in fields {
         assert!(!field["rule"].as_str().unwrap().is_empty(), "{field}");

@@ -201,3 +201,23 @@ fn p12_only_typed_records_over_the_topic_limit_become_dead_letters() {
     assert_eq!(dead_letters(&pipeline).len(), 4);
     assert!(transformer.log().contains("raise its max.message.bytes"), "{}", transformer.log());
 }
+
+#[test]
+fn p12_the_transformer_holds_if_the_dead_letter_topic_refuses_even_the_beginning_of_a_record() {
+    let pipeline = Pipeline::with_partitions(shared_kafka(), "dead-letter-size", 1);
+    limit(&pipeline, "dead-letters", KEPT_BYTES / 2);
+    let _gateway = pipeline.gateway();
+    let body = [b"broken ".as_slice(), &noise(2 * KEPT_BYTES)].concat();
+    assert_eq!(post(&pipeline, &body), 202);
+    let mut held = pipeline.transformer();
+    let reason = |reason| held.metric(&format!("customerio_transformer_held{{reason=\"{reason}\"}}"));
+    wait_until("the transformer to hold", SOON, || reason("dead_letter_size") == 1.0);
+    assert_eq!(reason("dead_letter_limit"), 0.0);
+    assert!(held.log().contains("raise its max.message.bytes, then restart"), "{}", held.log());
+    assert!(dead_letters(&pipeline).is_empty());
+    limit(&pipeline, "dead-letters", KAFKAS_DEFAULT);
+    assert_eq!(held.terminate(), Some(0));
+    let _restarted = pipeline.transformer();
+    wait_until("the dead letter to be written", SOON, || dead_letters(&pipeline).len() == 1);
+    assert_eq!(dead_letters(&pipeline)[0].1.value, body, "after the restart, the whole record fits");
+}

@@ -1,7 +1,10 @@
-//! Finds circles of imports between files. An import is a `use` line that begins with `crate`, `super` or `self`, and
-//! leads to the file of the same crate that it names. The rule: no path of imports leads back to its start. Declaring a
-//! module and re-exporting its items at the root of a crate (`mod`, `pub use module::Item`) are not imports, and test
-//! modules are not read.
+//! Finds circles of imports between files. An import is a `use` line that begins with `crate`, `super`, `self` or a
+//! module that the file declares, and leads to the file of the same crate that it names. The rule: no path of imports
+//! leads back to its start. Declaring a module and re-exporting its items (`mod`, `pub use module::Item`) are not
+//! imports, and test modules are not read.
+//!
+//! The rule does not see paths outside of `use` lines (`super::LIMIT` or `child::run()` in a body), so a parent may call
+//! its children, and they may use what the parent declares.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,25 +18,36 @@ fn module(path: &str) -> Option<(&str, Vec<String>)> {
     (!is_test && !file.starts_with("bin/")).then(|| (member, if is_root { Vec::new() } else { segments }))
 }
 
-/// Returns the paths in the `use` lines of a text.
+/// Returns the paths in the `use` lines of a text. The ones that begin with a module of the file begin with `self`.
 fn imports(text: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();
+    let children: Vec<&str> =
+        code.lines().filter_map(|line| private(line).strip_prefix("mod ")?.strip_suffix(';')).collect();
     let mut found = Vec::new();
     let mut lines = code.lines();
     while let Some(line) = lines.next() {
-        let line = line.trim_start();
-        let line = if line.starts_with("pub") { line.split_once(' ').map_or("", |(_, rest)| rest) } else { line };
-        let Some(path) = line.strip_prefix("use ") else { continue };
+        let is_export = line.trim_start().starts_with("pub");
+        let Some(path) = private(line).strip_prefix("use ") else { continue };
         let mut path = path.to_owned();
         while !path.contains(';') {
             let Some(next) = lines.next() else { break };
             path.push_str(next.trim());
         }
-        if ["crate::", "super::", "self::"].iter().any(|begin| path.starts_with(begin)) {
-            expand("", path.split(';').next().unwrap_or_default(), &mut found);
+        let path = path.split(';').next().unwrap_or_default();
+        let first = path.split("::").next().unwrap_or_default();
+        if ["crate", "super", "self"].contains(&first) {
+            expand("", path, &mut found);
+        } else if !is_export && children.contains(&first) {
+            expand("self::", path, &mut found);
         }
     }
     found
+}
+
+/// Returns a line without its indentation and visibility.
+fn private(line: &str) -> &str {
+    let line = line.trim_start();
+    if line.starts_with("pub") { line.split_once(' ').map_or("", |(_, rest)| rest) } else { line }
 }
 
 /// Expands `a::{b, c::{d, e}}` to `a::b`, `a::c::d` and `a::c::e`.
@@ -153,6 +167,12 @@ fn a_circle_is_found_for_every_form_of_import() {
         ("x/src/e.rs", "use std::fmt;"),
     ];
     assert_eq!(circles(&long), ["x: a, b::c, d import each other in a circle"]);
+    let child = [
+        ("x/src/a.rs", "mod c;\npub(crate) mod d;\nuse c::{C, D};\npub use d::E;"),
+        ("x/src/a/c.rs", "use super::A;"),
+        ("x/src/a/d.rs", "use super::A;"),
+    ];
+    assert_eq!(circles(&child), ["x: a, a::c import each other in a circle"], "a re-exports from d");
     let tests =
         [("x/src/a.rs", "use crate::b::B;"), ("x/src/b.rs", "#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}")];
     assert_eq!(circles(&tests), [] as [String; 0], "a test may use what it tests");

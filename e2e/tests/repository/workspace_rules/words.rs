@@ -1,9 +1,16 @@
-//! Checks sources, documents and configuration files for words that this code base does not use (`e2e/words.txt`).
+//! Checks sources, documents, pages and configuration files for words that this code base does not use
+//! (`e2e/words.txt`).
 
 use std::path::Path;
 
-/// Folders that are not read: build output, files of tools, fuzzing inputs, and released schemas, which do not change.
-const SKIPPED: [&str; 4] = ["target", "fuzz/corpus", "fuzz/target", "schemas/released"];
+/// Folders that are not read: build output, files of tools, fuzzing inputs, other projects' schemas, and released
+/// schemas, which do not change.
+const SKIPPED: [&str; 5] = ["target", "fuzz/corpus", "fuzz/target", "deploy/checks/schemas", "schemas/released"];
+/// Extensions of the files that are read.
+const EXTENSIONS: [&str; 13] =
+    ["rs", "md", "toml", "yml", "yaml", "avsc", "html", "css", "js", "py", "java", "tpl", "snap"];
+/// Names of other files that are read.
+const NAMES: [&str; 7] = [".env.example", "Makefile", "Dockerfile", "install-tools", "ops-check", "render", "run"];
 /// Crates for names and ids of people. In these, `letter` means a letter of the alphabet.
 const ALPHABET: [&str; 3] = ["crates/customerio/", "crates/mapping/", "crates/xdm/"];
 /// Texts that may contain listed words: the old variable, its flag, and a code in the audit's JSON.
@@ -96,8 +103,8 @@ fn is_dead_letter_without_dead(words: &[Word], index: usize) -> bool {
     let next = words.get(index + 1).map_or("", |next| next.text.as_str());
     let previous = index.checked_sub(1).map_or("", |previous| words[previous].text.as_str());
     let is_dead = previous == "dead" && (word.joined || word.hyphenated);
-    let is_of_the_alphabet =
-        ["case", "digits", "and"].contains(&next) || ["upper", "lower", "case", "first", "capital"].contains(&previous);
+    let is_of_the_alphabet = ["case", "digits", "and", "spacing"].contains(&next)
+        || ["upper", "lower", "case", "first", "capital"].contains(&previous);
     ["letter", "letters"].contains(&word.text.as_str()) && !is_dead && !is_of_the_alphabet
 }
 
@@ -126,8 +133,10 @@ fn uses(entries: &[Entry], path: &str, text: &str) -> Vec<String> {
 fn is_checked(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    ["rs", "md", "toml", "yml", "avsc"].contains(&extension)
-        || [".env.example", "Makefile", "Dockerfile"].contains(&name)
+    // Other JSON files are inputs of tests, golden files, and schemas.
+    let is_configuration = extension == "json" && path.starts_with("deploy");
+    let is_of_others = name.starts_with("htmx-");
+    (EXTENSIONS.contains(&extension) || NAMES.contains(&name) || is_configuration) && !is_of_others
 }
 
 /// Collects the checked files below a folder, with their paths relative to the root.
@@ -140,10 +149,17 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<(String, String)>) {
             if !is_hidden && !SKIPPED.contains(&name.as_str()) {
                 collect(root, &path, files);
             }
-        } else if is_checked(&path) {
+        } else if is_checked(Path::new(&name)) {
             files.push((name, std::fs::read_to_string(&path).unwrap()));
         }
     }
+}
+
+/// Returns the checked files with their paths relative to the root.
+pub(super) fn files() -> Vec<(String, String)> {
+    let (root, mut files) = (super::root(), Vec::new());
+    collect(root, root, &mut files);
+    files
 }
 
 fn list() -> Vec<Entry> {
@@ -153,8 +169,7 @@ fn list() -> Vec<Entry> {
 #[test]
 fn no_file_uses_a_listed_word() {
     let root = super::root();
-    let (entries, mut files) = (list(), Vec::new());
-    collect(root, root, &mut files);
+    let (entries, mut files) = (list(), files());
     assert!(entries.len() > 30 && files.len() > 200, "the list or the files were not read completely");
     let released: Vec<String> = std::fs::read_dir(root.join("schemas/released"))
         .unwrap()
@@ -165,6 +180,27 @@ fn no_file_uses_a_listed_word() {
     let mut found: Vec<String> = files.iter().flat_map(|(path, text)| uses(&entries, path, text)).collect();
     found.sort_unstable();
     assert!(found.is_empty(), "{} listed words:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn files_of_every_kind_that_people_read_are_checked_but_not_inputs_of_tests_and_code_of_others() {
+    for checked in [
+        "sink/src/lib.rs",
+        "docs/console.md",
+        "crates/console/templates/events.html",
+        "crates/console/assets/console.css",
+        "crates/console/assets/console.js",
+        "crates/kafka/src/snapshots/x.snap",
+        "deploy/helm/values.yaml",
+        "deploy/helm/values.schema.json",
+        "deploy/grafana/dashboard.py",
+        "fuzz/run",
+    ] {
+        assert!(is_checked(Path::new(checked)), "{checked}");
+    }
+    for other in ["crates/console/assets/htmx-2.0.min.js", "bench/typical.json", "Cargo.lock", "docs/console.png"] {
+        assert!(!is_checked(Path::new(other)), "{other}");
+    }
 }
 
 #[test]
@@ -190,6 +226,7 @@ fn listed_words_are_found_in_every_form_but_similar_words_are_not() {
         "SINK_CONDEMN_AFTER=5m and --condemn-after",
         "a dead letter, dead-letter topic, dead_letters, DeadLetter, a dead\n/// letter",
         "in any letter case, 64 letters, digits and `_`",
+        "letter-spacing: 0",
     ] {
         assert_eq!(uses("x.rs", text), [""; 0], "{text}");
     }

@@ -119,10 +119,12 @@ fn commands_exit_3_within_ten_seconds_when_kafka_does_not_respond() {
         // The first command of a test process compiles the binaries.
         let mut command = command("customerio-aep", &[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1".to_owned())]);
         let begun = std::time::Instant::now();
-        let output = command.args(arguments).output().unwrap();
+        let output = command.args(arguments).arg("--json").output().unwrap();
         let problems = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{arguments:?}: {problems}");
         assert!(problems.contains("no Kafka broker responded at 127.0.0.1:1"), "{arguments:?}: {problems}");
+        let failure: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&failure["version"], &failure["error"]["code"]), (&1.into(), &"kafka_unreachable".into()));
         assert!(begun.elapsed() < Duration::from_secs(10), "{arguments:?} took {:?}", begun.elapsed());
     }
 }

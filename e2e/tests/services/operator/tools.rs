@@ -59,8 +59,15 @@ fn find_wait_accepts_an_event_or_delivery_id_and_returns_when_the_event_has_an_o
     drop(sink);
     for id in ["ours", "delivery-ours"] {
         let (code, found) = pipeline.ask(&["find", id]);
-        assert_eq!((code, &found[0]["eventId"], found.as_array().map(Vec::len)), (Some(0), &"ours".into(), Some(1)));
+        let events = found["events"].as_array().unwrap();
+        assert_eq!((code, &events[0]["eventId"], events.len()), (Some(0), &"ours".into(), 1));
     }
+    let (code, lines, _) = pipeline.operate(&["find", "ours", "--json=lines"]);
+    let line: Value = serde_json::from_str(lines.trim_end()).unwrap();
+    assert_eq!(
+        (code, lines.lines().count(), &line["eventId"], &line["version"]),
+        (Some(0), 1, &"ours".into(), &1.into())
+    );
     assert_eq!(pipeline.operate(&["find", "ours", "--event-id", "ours"]).0, Some(2));
     assert_eq!(pipeline.operate(&["find", " "]).0, Some(2));
 
@@ -119,7 +126,8 @@ fn send_follow_shows_the_steps_of_an_event_until_the_event_has_ended() {
     let (code, text, problems) = run(&variables, &["send", "--body", &hashed, "--follow"]);
     assert!(code == Some(0) && text.contains("a:b: accepted"), "{text}{problems}");
     let (code, found) = pipeline.ask(&["find", "--event-id", "a:b", "--wait", "60s"]);
-    assert_eq!((code, found.as_array().map(Vec::len), &found[0]["state"]), (Some(0), Some(1), &"accepted".into()));
+    let events = found["events"].as_array().unwrap();
+    assert_eq!((code, events.len(), &events[0]["state"]), (Some(0), 1, &"accepted".into()));
 
     let (code, _, problems) = run(&variables, &["send", "--event", "email_open"]);
     assert!(code == Some(2) && problems.contains("a similar value exists: 'email_opened'"), "{problems}");
