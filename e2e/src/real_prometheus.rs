@@ -19,6 +19,8 @@ pub struct Alert {
     pub name: String,
     /// Whether the alert fires; otherwise it is pending.
     pub is_firing: bool,
+    /// All labels, as JSON.
+    pub labels: String,
 }
 
 /// A running Prometheus. It ends when this value is dropped.
@@ -30,8 +32,8 @@ pub struct RealPrometheus {
 }
 
 impl RealPrometheus {
-    /// Starts Prometheus: the binary in `PROMETHEUS`, or `prometheus` in `PATH`. `jobs` contains the name and the admin
-    /// port of each service. Every time in the rules is divided by `factor`.
+    /// Starts Prometheus and waits until it has scraped every service and no alert is pending or fires. It is the binary
+    /// in `PROMETHEUS`, or `prometheus` in `PATH`. `jobs` contains the name and the admin port of each service. Every time in the rules is divided by `factor`.
     ///
     /// # Panics
     /// Panics if Prometheus cannot be started or does not become ready.
@@ -71,6 +73,10 @@ impl RealPrometheus {
         crate::wait_until("Prometheus", Duration::from_secs(60), || {
             get(port, "/-/ready").is_some_and(|(status, _)| status == 200)
         });
+        // The first scrape may come after 5 s, so that with shortened times the services would count as absent.
+        crate::wait_until("the first scrapes", Duration::from_secs(60), || {
+            prometheus.query("up == 1").len() == jobs.len() && prometheus.alerts().is_empty()
+        });
         prometheus
     }
 
@@ -86,6 +92,7 @@ impl RealPrometheus {
             .map(|alert| Alert {
                 name: alert["labels"]["alertname"].as_str().expect("a name").to_owned(),
                 is_firing: alert["state"] == "firing",
+                labels: alert["labels"].to_string(),
             })
             .collect()
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use e2e::free_port;
 use e2e::http::request;
-use e2e::pipeline::{Pipeline, shared_kafka};
+use e2e::pipeline::{Pipeline, SIGNING_KEY, shared_kafka, with};
 use e2e::process::Process;
 use e2e::real_prometheus::{Alert, RealPrometheus};
 use e2e::turn::alone;
@@ -45,7 +45,8 @@ impl Expected {
             assert!(Instant::now() < deadline, "{}: of {:?}, only these were seen: {seen:?}", self.fault, self.must);
             std::thread::sleep(Duration::from_millis(250));
         }
-        println!("{}: {seen:?}", self.fault);
+        let seen: BTreeSet<_> = seen.iter().map(|alert| (&alert.name, alert.is_firing)).collect();
+        println!("{} (name, fires): {seen:?}", self.fault);
     }
 
     /// Waits until no alert fires, calling `meanwhile` between two queries.
@@ -107,7 +108,11 @@ fn p6_each_fault_makes_its_alerts_fire_and_no_others_and_they_clear_afterwards()
     let pipeline = Pipeline::new(shared_kafka(), "alerts");
     let ports = [free_port(), free_port(), free_port()];
     let simulator = pipeline.simulator();
-    let _gateway = Process::start("ingest-gateway", &pipeline.gateway_variables(), Some(ports[0]));
+    // A key in a file, so that the gateway also has the metrics of its watched files.
+    let key_file = std::env::temp_dir().join(format!("customerio-key-{}", pipeline.name));
+    std::fs::write(&key_file, SIGNING_KEY).unwrap();
+    let keys = [("CUSTOMERIO_SIGNING_KEYS", ""), ("CUSTOMERIO_SIGNING_KEYS_FILE", key_file.to_str().unwrap())];
+    let _gateway = Process::start("ingest-gateway", &with(pipeline.gateway_variables(), &keys), Some(ports[0]));
     let mut transformer = Process::start("transformer", &pipeline.transformer_variables(), Some(ports[1]));
     let _sink = Process::start("sink", &pipeline.sink_variables(), Some(ports[2]));
     let jobs = [("ingest-gateway", ports[0]), ("transformer", ports[1]), ("sink", ports[2])];
@@ -164,4 +169,5 @@ fn p6_each_fault_makes_its_alerts_fire_and_no_others_and_they_clear_afterwards()
     assert_eq!(hold("/release"), 200);
     held.clear(&prometheus, || {});
     drop(simulator);
+    std::fs::remove_file(key_file).unwrap();
 }
