@@ -27,7 +27,7 @@ test: ## Run the tests; the first line names the real Kafka they run on (KAFKA_B
 	@RUST_TEST_THREADS=$(TEST_THREADS) $(WITH_REAL_KAFKA) cargo test --workspace --no-fail-fast
 
 # Each of these tests keeps the whole machine busy, or waits for time-outs of the brokers.
-test-slow: ## Run the tests that take long: memory, clusters, network faults, chaos, full loads, and ops-check
+test-slow: ## Run the tests that take long: memory, clusters, network faults, alerts, chaos, full loads, and ops-check
 	@cargo build $(CARGO_QUIET) --workspace --bins --tests
 	@E2E_FULL=1 $(WITH_REAL_KAFKA) cargo test --workspace --test services --no-fail-fast -- --ignored
 	@$(MAKE) --no-print-directory ops-check

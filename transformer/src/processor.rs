@@ -200,8 +200,8 @@ impl Processor for EventProcessor {
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
         self.wait_for_source(source.as_deref());
         let Some(source) = self.sources.get().get(source.as_deref()) else {
-            // The gateway knew the source, so the event is valid. Guessed mapping options could merge the profiles of
-            // different people, and a dead letter would have to be replayed.
+            // The gateway accepted this source, so the webhook is genuine. Mapping with guessed options could merge
+            // the profiles of different people, and a dead letter would have to be replayed.
             return Disposition::Stop(format!(
                 "a record has the source `{}`, which SOURCES_FILE does not name (it names: {}); add it and start again; no record is lost",
                 source.as_deref().unwrap_or(DEFAULT_SOURCE),

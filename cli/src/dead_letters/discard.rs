@@ -17,8 +17,8 @@ use crate::{CommandError, Verdict, output};
 /// only prints which would be discarded.
 #[derive(Debug, Args)]
 pub(super) struct DiscardArgs {
-    /// The dead letters, by their positions as `list` shows them; all unresolved ones that match the filters if left
-    /// out
+    /// Positions of the dead letters, as `list` shows them [default: all unresolved dead letters that match the
+    /// filters]
     #[arg(value_name = "PARTITION:OFFSET")]
     dead_letters: Vec<Position>,
 

@@ -18,8 +18,8 @@ use crate::{CommandError, Verdict, output};
 /// nothing twice. Without --yes it only prints what it would do.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// The dead letters, by their positions as `list` shows them; all unresolved ones that match the filters if left
-    /// out
+    /// Positions of the dead letters, as `list` shows them [default: all unresolved dead letters that match the
+    /// filters]
     #[arg(value_name = "PARTITION:OFFSET")]
     dead_letters: Vec<Position>,
 

@@ -35,7 +35,7 @@ pub(crate) struct Connect {
     pub(crate) clients: Clients,
     /// The first signing key of each source that has one.
     pub(crate) keys: BTreeMap<SourceName, SecretString>,
-    /// All signing keys of each source that has one, one per line.
+    /// All signing keys by source, one key per line. A source without keys is absent.
     pub(crate) key_texts: BTreeMap<SourceName, SecretString>,
     /// The configured file with the signing keys of a source. It may not exist yet.
     pub(crate) key_files: BTreeMap<SourceName, PathBuf>,

@@ -43,8 +43,8 @@ pub use source::{Answering, EventSource, EventTopics, Listener, Search};
 
 /// Number of events on a page without JavaScript.
 const WITHOUT_STREAM: usize = 50;
-/// Time after which a browser opens a stream again that has ended.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Delay before a browser reconnects to a stream that has ended (the `retry` field of server-sent events).
+const RECONNECT_DELAY: Duration = Duration::from_secs(5);
 
 /// State of the screen Events: the live tail and the last results.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ async fn stream(
     })?;
     let messages = unfold((stream, filter), |(mut stream, filter)| async move {
         let beat = stream.next(|ended| filter.includes(ended)).await?;
-        let event = Event::default().retry(AGAIN);
+        let event = Event::default().retry(RECONNECT_DELAY);
         let event = match tail_view::message(&beat) {
             Ok(message) => event.data(message),
             Err(_) => event.comment("a defect"),

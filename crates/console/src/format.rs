@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short_and_have_separated_thousands() {
+    fn counts_have_thousands_separators_and_durations_have_one_unit() {
         assert_eq!([Some(1234.4), None, Some(f64::NAN), Some(-1.0)].map(measured), ["1,234", "–", "–", "0"]);
         assert_eq!(
             [Some(0.0), Some(0.25), Some(12.4), Some(5000.0), None].map(rate),

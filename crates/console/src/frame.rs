@@ -10,7 +10,7 @@ pub(crate) struct Page {
     pub(crate) title: String,
     pub(crate) screen: Option<Screen>,
     pub(crate) user: Option<User>,
-    /// Token for the forms of the page: `<input type="hidden" name="token" value="{{ page.token }}">`.
+    /// CSRF token for the forms of the page: `<input type="hidden" name="token" value="{{ page.token }}">`.
     pub(crate) token: String,
     pub(crate) has_login: bool,
     pub(crate) grafana: Option<String>,

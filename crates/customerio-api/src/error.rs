@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_for_a_rejected_update_lists_the_unknown_fields_sent_back() {
+    fn the_message_for_a_rejected_update_lists_the_unknown_fields_in_the_request() {
         let detail = ErrorDetail { message: "unknown field".to_owned(), field: Some("/batching".to_owned()) };
         let rejected = |unknown_fields| ApiError::Rejected {
             call: call(None),

@@ -25,7 +25,8 @@ const UNREAD_AFTER: Duration = Duration::from_secs(60);
 pub(crate) enum Event<'c> {
     /// A record. If its partition is paused, librdkafka returns the record again after the resume.
     Record(Polled<'c>),
-    /// The group assigns these partitions. The rebalance waits until the member has added partitions, perhaps none.
+    /// The group assigns these partitions. The rebalance completes only after the caller has called
+    /// [`GroupMember::add`], possibly with an empty list.
     Assigned(Vec<Partition>),
     /// The group takes these partitions back. They belong to the member until it has removed them; if they are lost,
     /// another member may own them already.

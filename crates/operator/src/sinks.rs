@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_holds_or_releases_only_the_sinks() {
+    async fn hold_and_release_requests_affect_only_sinks() {
         let (sink, stop_sink) = service("sink", true).await;
         let (transformer, stop_transformer) = service("transformer", false).await;
         let addresses: AdminAddresses = format!("{sink},{transformer}").parse().unwrap();

@@ -78,7 +78,7 @@ fn flow_id(headers: &HeaderMap) -> Option<&str> {
     headers.get("x-adobe-flow-id").and_then(|value| value.to_str().ok())
 }
 
-/// Records the results of a request's messages, and stores the accepted events.
+/// Records the results of a request's messages, and stores the events that got a success response.
 fn take(state: &State, inlet: &Inlet, deliveries: Vec<Delivery>) {
     state.control.record(inlet, &deliveries);
     for delivery in deliveries {

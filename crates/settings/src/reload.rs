@@ -2,7 +2,8 @@
 
 use tokio::sync::watch;
 
-/// Receives requests to read files again. Each clone gets every request.
+/// Receives requests to read files again. Every clone is notified; requests in quick succession are
+/// merged.
 #[derive(Debug, Clone)]
 pub struct Reload(watch::Receiver<()>);
 
@@ -35,7 +36,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_clone_receives_every_reload_request() {
+    async fn every_clone_is_notified_of_a_reload_request() {
         let (sender, mut first) = Reload::channel();
         let mut second = first.clone();
         sender.send(()).unwrap();

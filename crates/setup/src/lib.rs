@@ -1,6 +1,6 @@
-//! Creates and maintains all objects that the pipeline needs outside its three services: topics, the Schema Registry's
-//! rule, the objects in Experience Platform, and Customer.io's reporting webhooks. It compares the desired state with
-//! the actual state.
+//! Creates and maintains all objects that the pipeline needs outside its three services: topics, the compatibility level
+//! of the typed topic's subject in Kafka's Schema Registry, the objects in Experience Platform, and Customer.io's
+//! reporting webhooks. It compares the desired state with the actual state.
 //!
 //! - [`mod@look`] reads the services; [`mod@plan`] is a pure function that compares the result with the desired state;
 //!   [`mod@apply`] executes the plan, and plans again after each step.

@@ -189,8 +189,8 @@ impl Composer {
         let transformer = Service::Transformer(self.dice.usize(..self.transformers));
         let sinks = if at < self.sinks_change_until { 1 } else { self.sinks };
         let sink = Service::Sink(self.dice.usize(..sinks));
-        // In half of the cases, the process is started again at once, as by a fast orchestrator, so that two processes
-        // overlap.
+        // In half of the cases, the process is started again at once, while the brokers still have the membership and
+        // the open transaction of the killed one.
         let away = if self.dice.bool() { Duration::ZERO } else { self.millis(0..3000) };
         match self.cards.draw(&mut self.dice) {
             Card::KillGateway => self.add(at, Action::Kill(Service::Gateway, away, naming)),

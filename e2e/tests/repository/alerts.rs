@@ -120,7 +120,7 @@ const WITHOUT_NUMBER: [(&str, &str); 3] = [
 ];
 
 #[test]
-fn a_summary_has_the_number_of_the_alert_unless_it_is_listed_with_a_reason() {
+fn every_alert_summary_contains_the_value_except_in_listed_alerts() {
     let without = BTreeMap::from(WITHOUT_NUMBER);
     for Alert { name, rule, .. } in alerts() {
         let has_number = text(&rule["annotations"]["summary"]).contains("{{ $value");

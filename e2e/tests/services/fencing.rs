@@ -103,7 +103,7 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_an_unnamed_transformer_reads_records_of_a_timed_out_transaction_again() {
+fn p3_without_transformer_instance_records_of_a_timed_out_transaction_are_read_again() {
     let _alone = alone();
     sleep_through_a_transaction("together", None);
 }

@@ -358,7 +358,7 @@ fn p9_partitions_added_to_the_typed_topic_first_are_read_without_a_restart() {
 /// A transformer that continued without the new partitions would leave them unread: the group does not rebalance again
 /// as long as all members stay.
 #[test]
-fn adding_raw_partitions_first_stops_the_transformer_with_a_remedy() {
+fn adding_partitions_to_the_raw_topic_before_the_typed_topic_stops_the_transformer() {
     let mut pipeline = Pipeline::new(shared_kafka(), "raw-first");
     let _simulator = pipeline.simulator();
     let _gateway = Process::start("ingest-gateway", &quick(pipeline.gateway_variables()), Some(free_port()));

@@ -203,7 +203,7 @@ fn p12_only_typed_records_over_the_topic_limit_become_dead_letters() {
 }
 
 #[test]
-fn p12_the_transformer_holds_if_the_dead_letter_topic_refuses_even_the_beginning_of_a_record() {
+fn p12_the_transformer_holds_if_the_dead_letter_topic_refuses_even_a_truncated_record() {
     let pipeline = Pipeline::with_partitions(shared_kafka(), "dead-letter-size", 1);
     limit(&pipeline, "dead-letters", KEPT_BYTES / 2);
     let _gateway = pipeline.gateway();

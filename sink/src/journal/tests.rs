@@ -151,7 +151,7 @@ async fn a_dead_letter_over_the_topic_limit_is_truncated_and_does_not_block_the_
 }
 
 #[tokio::test]
-async fn a_refused_truncated_dead_letter_is_repeated_until_the_topic_accepts_it() {
+async fn a_truncated_dead_letter_refused_by_the_topic_is_retried_until_it_is_accepted() {
     // Refuses the whole record twice (in a shared batch and alone), and the truncated record twice.
     let broker = Broker { refuse: AtomicUsize::new(4), ..Broker::default() };
     let journal = broker.journal();
@@ -230,7 +230,7 @@ proptest! {
 }
 
 #[test]
-fn without_a_receipts_topic_the_sink_writes_one_delivered_from_record_a_day() {
+fn without_a_receipts_topic_several_batches_write_a_single_sink_delivered_from_record() {
     let broker = Broker::default();
     let topics = |receipts: Option<&str>| JournalTopics {
         input: "typed".parse().unwrap(),

@@ -222,7 +222,7 @@ async fn the_pass_after_a_failed_pass_writes_only_the_missing_dead_letters() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_to_view_datasets_ends_a_pass_with_may_not_read() {
+async fn a_pass_without_the_view_datasets_permission_fails_with_may_not_read() {
     let world = World::start().await;
     let topics = Arc::new(Memory::with(&[]));
     world.fault(ControlFaultKind::MissingPermission { permission: "view-datasets".to_owned() });

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_complete_body_within_the_size_limit_is_explained() {
+    fn the_current_mapping_is_applied_only_to_a_complete_body_within_the_size_limit() {
         let rules = Rules {
             options: Some(SourceOptions::default()),
             tenant: "acme".parse().unwrap(),

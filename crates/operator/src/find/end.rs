@@ -28,7 +28,8 @@ impl State {
     }
 }
 
-/// Returns the common result of these events; `None` if there are no events, or if an event has not ended.
+/// Returns `Accepted` if all events were accepted, else `NotAccepted`; `None` if there are no events, or if an event
+/// has no result yet.
 #[must_use]
 pub fn end_of_all(timelines: &[Timeline]) -> Option<End> {
     let ends: Option<Vec<End>> = timelines.iter().map(|timeline| timeline.state.end()).collect();
@@ -46,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn events_have_ended_once_none_of_them_waits_for_a_service() {
+    fn events_have_a_result_once_no_event_is_pending_in_a_service() {
         assert_eq!(all(&[]), None);
         assert_eq!(all(&[State::Accepted, State::AcceptedInferred]), Some(End::Accepted));
         assert_eq!(all(&[State::Accepted, State::DeadLetter]), Some(End::NotAccepted));

@@ -613,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_webhook_of_check_has_the_state_check() {
+    fn a_webhook_that_the_check_command_sent_has_the_state_check() {
         let mut check = found();
         check.typed.clear();
         check.raw.truncate(1);

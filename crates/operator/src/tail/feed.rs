@@ -1,4 +1,4 @@
-//! Combines receipts with the typed records that they decide.
+//! Joins each receipt with the typed records whose outcome it reports.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -44,8 +44,8 @@ impl Reply {
         Self::aep(&format!("XDM-{code}"), title, detail)
     }
 
-    /// Returns an error of Flow Service. `code` ends in the status. Adobe documents codes, titles and texts, but not
-    /// the form.
+    /// Returns an error of Flow Service. `code` ends in the HTTP status. Adobe documents the codes, titles and texts,
+    /// but not the JSON structure of the body; the simulator uses that of the Schema Registry.
     pub(crate) fn flow(code: &str, title: &str, detail: &str) -> Self {
         Self::aep(&format!("FLOW-{code}"), title, detail)
     }

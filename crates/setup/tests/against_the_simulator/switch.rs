@@ -236,7 +236,7 @@ async fn a_canary_without_an_event_ends_with_a_disabled_webhook() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_canary_is_decided_by_the_next_run() {
+async fn the_next_run_finishes_the_canary_of_a_killed_run() {
     // The run is killed before it enables anything.
     let ready = Ready::with(Behaviour::Right).await;
     ready.killed_in_look(0).await;

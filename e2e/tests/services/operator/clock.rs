@@ -11,7 +11,8 @@ use kafka::record::header;
 
 use super::{SOON, dead_letters, somebody};
 
-/// Writes a webhook with the event time 1,700,000,000 s, as a gateway would whose clock is slow by this many seconds.
+/// Writes a webhook with the event time 1,700,000,000 s and the `received-at` of a gateway whose clock is `behind`
+/// seconds slow.
 fn write(pipeline: &Pipeline, id: &str, behind: i64) {
     let settings = ProducerSettings {
         delivery_timeout: SOON,

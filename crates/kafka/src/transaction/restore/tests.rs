@@ -111,7 +111,7 @@ fn restores() -> Restores<OfAssignment> {
     Restores::new(Lookback { offsets: 1, age: Duration::ZERO })
 }
 
-/// Begins an assignment of these partitions, whose output ends at `end`.
+/// Begins an assignment of these partitions. `end` is the high watermark of their output partitions.
 fn begin(restores: &mut Restores<OfAssignment>, partitions: &[i32], end: i64) -> Control {
     let assignment = restores.assignments + 1;
     let (log, control) = FakeLog::new(i64::try_from(assignment).unwrap(), end);

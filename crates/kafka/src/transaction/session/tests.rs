@@ -268,7 +268,7 @@ fn a_revoke_during_a_commit_of_starting_offsets_that_does_not_end_needs_new_clie
 
 /// The commit may be stored, and then no other member finds the loss again.
 #[test]
-fn a_session_that_ends_during_a_commit_of_starting_offsets_reports_the_records_lost_before_them() {
+fn a_stop_during_the_commit_of_start_offsets_reports_expired_records_unless_it_is_refused() {
     let stored = lost_records_at_a_stop(|_| {}, |client| client.hold_commits(false));
     assert_eq!(stored, 7.0);
     let unknown = lost_records_at_a_stop(|_| {}, |_| {});

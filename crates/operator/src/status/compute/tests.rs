@@ -187,7 +187,7 @@ fn rates_are_computed_from_two_samples_of_the_counters() {
 }
 
 #[test]
-fn dead_letters_are_notes_and_a_failed_query_of_kafka_is_unanswered() {
+fn dead_letters_get_the_severity_note_and_a_failed_kafka_query_the_severity_unanswered() {
     let group = Group {
         stage: contract::dead_letter::Stage::Sink,
         code: "refused".to_owned(),

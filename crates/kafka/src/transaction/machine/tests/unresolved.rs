@@ -84,7 +84,7 @@ fn a_revoke_during_an_unresolved_abort_rebuilds_the_clients_after_ten_seconds() 
     assert!(matches!(machine.step(now), Step::Rebuild(Breakage { reason, .. }) if reason.contains("unresolved")));
 }
 
-/// The driver calls [`Machine::finish`] again before each step, as a session does.
+/// The loop calls [`Machine::finish`] before each step, as a session does.
 #[test]
 fn a_stop_waits_no_longer_for_an_unresolved_call_than_a_revoke() {
     for about in ["send_offsets", "commit", "abort"] {
