@@ -42,7 +42,7 @@ pub(crate) struct MapArgs {
     tenant: TenantId,
 
     /// Name of the source whose options apply
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = contract::raw::DEFAULT_SOURCE)]
     source: String,
 
     /// When the gateway received the webhook, as RFC 3339 or milliseconds since 1970 [default: now]

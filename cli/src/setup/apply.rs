@@ -13,7 +13,6 @@ use std::time::Duration;
 use clap::CommandFactory;
 use jiff::Timestamp;
 use setup::apply::Applied;
-use setup::clients::Progress;
 use setup::desired::Permit;
 use setup::enable::{Enabling, Waiting, enable};
 use setup::error::SetupError;
@@ -29,6 +28,7 @@ use self::keys::keys;
 use self::next::Next;
 use self::written::{Written, print_results, write};
 use super::connect::Connect;
+use super::show::reporter;
 use super::{ask, looked, show, with_topics};
 use crate::repeat::Typed;
 use crate::{Cli, CommandError, UsageError, Verdict, output};
@@ -210,16 +210,6 @@ fn refuse_moved(path: &Path, plan: &Plan, connect: &Connect) -> Result<(), Comma
     let file = PlanFile::read(&text).map_err(|error| UsageError(format!("{}: {error}", path.display())))?;
     let moved = file.moved(&PlanFile::of(plan, connect.desired.stage.as_ref()));
     if moved.is_empty() { Ok(()) } else { Err(SetupError::Moved(moved).into()) }
-}
-
-fn reporter(json: bool) -> impl FnMut(Progress) + Send {
-    move |progress: Progress| match progress {
-        Progress::Looking(_) | Progress::Begins { .. } => output::progress(&progress.to_string()),
-        Progress::Done { .. } | Progress::Waits { .. } | Progress::Failed { .. } => {
-            output::progress_done();
-            if json { output::problem(&progress.to_string()) } else { output::line(&progress.to_string()) }
-        }
-    }
 }
 
 fn finish(

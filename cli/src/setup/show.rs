@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use setup::apply::Applied;
+use setup::clients::Progress;
 use setup::enable::Waiting;
 use setup::key::{Key, Target};
 use setup::plan::{Change, Difference, Plan, Planned};
@@ -225,4 +226,15 @@ pub(crate) fn topics_json(connect: &Connect, plan: &Plan, done: Option<&Applied>
         })
     };
     topics.map(topic).collect()
+}
+
+/// Returns a function that shows the progress of a change: with JSON, on standard error only.
+pub(super) fn reporter(json: bool) -> impl FnMut(Progress) + Send {
+    move |progress: Progress| match progress {
+        Progress::Looking(_) | Progress::Begins { .. } => output::progress(&progress.to_string()),
+        Progress::Done { .. } | Progress::Waits { .. } | Progress::Failed { .. } => {
+            output::progress_done();
+            if json { output::problem(&progress.to_string()) } else { output::line(&progress.to_string()) }
+        }
+    }
 }

@@ -8,7 +8,6 @@ use operator::status::{AdminAddresses, Sample, client, look};
 use serde_json::{Value, json};
 use settings::DurationArg;
 use setup::canary::Counts;
-use setup::clients::Progress;
 use setup::desired::Permit;
 use setup::enable::{Enabling, Waiting};
 use setup::error::SetupError;
@@ -20,6 +19,7 @@ use sources::SourceName;
 
 use super::connect::Connect;
 use super::options::{ConnectArgs, EventChoice, Part};
+use super::show::reporter;
 use super::{ask, looked};
 use crate::{CommandError, UsageError, Verdict, output};
 
@@ -135,16 +135,6 @@ fn connect(mut args: SubjectArgs, parts: &[Part]) -> Result<(Connect, SourceName
         }
     };
     Ok((connect, source))
-}
-
-fn reporter(json: bool) -> impl FnMut(Progress) + Send {
-    move |progress: Progress| match progress {
-        Progress::Looking(_) | Progress::Begins { .. } => output::progress(&progress.to_string()),
-        Progress::Done { .. } | Progress::Waits { .. } | Progress::Failed { .. } => {
-            output::progress_done();
-            if json { output::problem(&progress.to_string()) } else { output::line(&progress.to_string()) }
-        }
-    }
 }
 
 /// Prints the result of a command, as text or as JSON.

@@ -92,7 +92,7 @@ impl ConsumerMetrics {
             "Records settled after their partition was revoked; the next owner reads them again",
         )?;
         let oldest = new.fractional_gauge(&format!("customerio_{service}_oldest_unsettled_seconds"), &format!("How long ago {receiver} received the oldest record that has no durable outcome yet, in this instance's partitions; 0 if there is none that waits for more than two seconds"))?;
-        ["assigned", "revoked", "lost"].iter().for_each(|kind| drop(rebalances.with_label_values(&[kind])));
+        show_at_zero(&rebalances);
         Ok(Self {
             topic: topic.to_string(),
             lag,
@@ -201,6 +201,13 @@ impl ConsumerMetrics {
 
     pub(crate) fn commit_failed(&self) {
         self.commit_failures.inc();
+    }
+}
+
+/// Makes every kind of rebalance present in the exposition before the first one happens.
+fn show_at_zero(rebalances: &IntCounterVec) {
+    for kind in ["assigned", "revoked", "lost"] {
+        rebalances.with_label_values(&[kind]);
     }
 }
 

@@ -191,7 +191,7 @@ fn webhook(found: &FoundEvent, values: Values) -> (Vec<Field>, Column) {
         let notes = vec!["The webhook is not stored any more: it has expired from its topic.".to_owned()];
         return (Vec::new(), Column { notes, ..Column::default() });
     };
-    let source = webhook.source.as_deref().map_or("default".to_owned(), mask::code);
+    let source = webhook.source.as_deref().map_or(contract::raw::DEFAULT_SOURCE.to_owned(), mask::code);
     let size = format::count(webhook.size);
     let mut column = Column {
         record: webhook.record.to_string(),

@@ -130,7 +130,7 @@ fn records(status: &Status, found: &mut Vec<Finding>) {
             Severity::Bad,
             "topic_missing",
             format!("the topic {topic} does not exist"),
-            "create it, for example with `customerio-aep setup apply --only kafka`".to_owned(),
+            contract::remedy::CREATE_IT.to_owned(),
         );
     }
     match &status.dead_letters {
