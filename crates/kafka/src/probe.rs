@@ -142,15 +142,13 @@ impl Probe {
     pub fn run(mut self, stop: &CancellationToken) -> Result<(), KafkaError> {
         while !stop.is_cancelled() {
             let next = Instant::now() + INTERVAL;
-            let unanswered = self.health.brokers.request();
-            let asked = self.ask();
-            drop(unanswered);
-            match asked {
+            let request = self.health.brokers.request();
+            match self.ask() {
                 Ok(()) => {
                     self.has_answered = true;
-                    self.health.brokers.succeeded();
+                    request.succeeded();
                 }
-                Err(error) => self.health.brokers.failed(self.trouble(&error)),
+                Err(error) => request.failed(self.trouble(&error)),
             }
             while Instant::now() < next && !stop.is_cancelled() {
                 std::thread::sleep(Duration::from_millis(50));

@@ -76,13 +76,14 @@ impl Activity {
     }
 
     fn failed_at(&self, trouble: Trouble, now: Instant) {
-        self.failed_in(&mut self.state(), trouble, now);
+        self.failed_since(&mut self.state(), trouble, now, now);
     }
 
-    fn failed_in(&self, state: &mut State, trouble: Trouble, now: Instant) {
+    /// Records a failure that was noticed at `now`, and that may have begun at `since`.
+    fn failed_since(&self, state: &mut State, trouble: Trouble, since: Instant, now: Instant) {
         match &mut state.episode {
             Some(episode) => episode.failed(trouble, now),
-            None => state.episode = Some(Episode::new(trouble, now)),
+            None => state.episode = Some(Episode::new(trouble, since, now)),
         }
         self.0.fails.store(true, Ordering::Relaxed);
     }
@@ -92,7 +93,8 @@ impl Activity {
     pub fn failed_in_consequence(&self, trouble: Trouble) {
         let mut state = self.state();
         let earlier = state.episode.as_ref().and_then(|episode| episode.current().cloned());
-        self.failed_in(&mut state, earlier.unwrap_or(trouble), Instant::now());
+        let now = Instant::now();
+        self.failed_since(&mut state, earlier.unwrap_or(trouble), now, now);
     }
 
     /// Reports a success.
@@ -109,8 +111,9 @@ impl Activity {
     #[must_use = "if it is dropped at once, the request ends at once"]
     pub fn request(&self) -> Request {
         let number = self.0.next_request.fetch_add(1, Ordering::Relaxed);
-        self.state().requests.push((number, Instant::now()));
-        Request { activity: self.clone(), number }
+        let since = Instant::now();
+        self.state().requests.push((number, since));
+        Request { activity: self.clone(), number, since }
     }
 
     /// Whether the activity fails now.
@@ -138,7 +141,7 @@ impl Activity {
             let trouble = Trouble { reason: Reason::Timeout, cause, remedy: self.0.unanswered };
             match &mut state.episode {
                 Some(episode) => episode.lasts(trouble, now),
-                None => state.episode = Some(Episode::new(trouble, now - waited)),
+                None => state.episode = Some(Episode::new(trouble, now - waited, now)),
             }
         }
         let line = state.episode.as_mut().and_then(|episode| episode.look(now));
@@ -170,6 +173,24 @@ impl Activity {
 pub struct Request {
     activity: Activity,
     number: u64,
+    since: Instant,
+}
+
+impl Request {
+    /// Reports that the request failed. The failure counts from the start of the request, so that the time in which a
+    /// client waits for a response does not delay the report of an outage.
+    pub fn failed(self, trouble: Trouble) {
+        self.failed_at(trouble, Instant::now());
+    }
+
+    fn failed_at(self, trouble: Trouble, now: Instant) {
+        self.activity.failed_since(&mut self.activity.state(), trouble, self.since, now);
+    }
+
+    /// Reports that the request succeeded.
+    pub fn succeeded(self) {
+        self.activity.succeeded();
+    }
 }
 
 impl Drop for Request {
@@ -332,6 +353,17 @@ mod tests {
         sending.succeeded();
         waiting.look(now + Duration::from_secs(60));
         assert!(!shows(&waiting, Reason::Timeout));
+    }
+
+    #[test]
+    fn the_time_until_a_request_fails_does_not_delay_the_report() {
+        let (waiting, _) = waiting();
+        let asking = waiting.activity("asking the brokers", Ready::Stays, "wait");
+        let request = asking.request();
+        let failed = request.since + Duration::from_millis(4_900);
+        request.failed_at(refused(), failed);
+        waiting.look(failed);
+        assert!(shows(&waiting, Reason::Unavailable), "4.9 s without a success are reported");
     }
 
     #[test]

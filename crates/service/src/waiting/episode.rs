@@ -41,10 +41,10 @@ pub(super) struct Episode {
 }
 
 impl Episode {
-    /// Starts an episode with this failure.
-    pub(super) fn new(trouble: Trouble, now: Instant) -> Self {
+    /// Starts an episode with this failure, which was noticed at `now` and may have begun at `since`.
+    pub(super) fn new(trouble: Trouble, since: Instant, now: Instant) -> Self {
         let permanent_since = trouble.reason.is_permanent().then_some(now);
-        Self { trouble, first: now, last: now, succeeded: None, failures: 1, permanent_since, reported: None }
+        Self { trouble, first: since, last: now, succeeded: None, failures: 1, permanent_since, reported: None }
     }
 
     /// Records another failure.
@@ -142,7 +142,7 @@ mod tests {
             let now = start + Duration::from_secs(second);
             match (fails(second), &mut episode) {
                 (Some(true), Some(episode)) => episode.failed(trouble(reason), now),
-                (Some(true), none) => *none = Some(Episode::new(trouble(reason), now)),
+                (Some(true), none) => *none = Some(Episode::new(trouble(reason), now, now)),
                 (Some(false), Some(episode)) => episode.succeeded(now),
                 (Some(false), None) | (None, _) => {}
             }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn repeated_failures_are_reported_although_a_success_precedes_every_check() {
         let start = Instant::now();
-        let mut episode = Episode::new(trouble(Reason::Throttled), start);
+        let mut episode = Episode::new(trouble(Reason::Throttled), start, start);
         let reports = (0..20).filter(|&second| {
             let now = start + Duration::from_secs(second);
             episode.failed(trouble(Reason::Throttled), now);
