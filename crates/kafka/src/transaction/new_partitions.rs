@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use contract::{Partition, Position};
+use contract::{Partition, Position, TopicName};
 
 use super::end::{End, given_up, rebuild};
 use super::output_log::BrokerLog;
 use super::processor::Processor;
+use super::producer::PartitionCounts;
 use super::restore::{Delay, Finding};
 use super::session::Session;
 use super::tail::Candidate;
@@ -23,8 +24,8 @@ use crate::topic::check_counterparts;
 /// Time between two attempts of a commit that a rebalance refuses.
 const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Time limit for a query of a topic's number of partitions.
-const PARTITION_COUNT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit for the check of the numbers of partitions of all topics.
+const COUNT_WITHIN: Duration = Duration::from_secs(5);
 
 impl<P: Processor, C: GroupClient> Session<'_, P, C> {
     /// Reports an error to the health check, and returns how it ends the session.
@@ -53,19 +54,14 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         self.awaited.extend(&partitions);
         let candidates = partitions.iter().map(|&partition| Candidate { partition, state: self.processor.new_state() });
         let candidates = candidates.collect();
-        self.check_counterparts().map_err(|error| self.given_up(error))?;
-        let context = self.restore_context.clone();
-        self.restores.begin(|| BrokerLog::new(context), candidates);
-        Ok(())
-    }
-
-    /// Checks the numbers of partitions again, because the topics may have got more partitions since the start.
-    fn check_counterparts(&self) -> Result<(), KafkaError> {
-        let count = |topic| self.producer.partitions(topic, PARTITION_COUNT_TIMEOUT);
-        let input = (&self.settings.input, count(&self.settings.input)?);
-        for output in [&self.settings.output, &self.settings.dead_letters] {
-            check_counterparts(input, (output, count(output)?))?;
-        }
+        let (counts, context) = (self.producer.partition_counts(), self.restore_context.clone());
+        let (input, outputs) = (self.settings.input.clone(), [&self.settings.output, &self.settings.dead_letters]);
+        let outputs = outputs.map(TopicName::clone);
+        let open = move || {
+            check_partition_counts(&counts, &input, &outputs)?;
+            BrokerLog::new(context)
+        };
+        self.restores.begin(open, candidates);
         Ok(())
     }
 
@@ -174,4 +170,19 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         }
         Ok(())
     }
+}
+
+/// Checks again that every output has as many partitions as the input, because the topics may have got more partitions
+/// since the start.
+fn check_partition_counts(
+    counts: &PartitionCounts,
+    input: &TopicName,
+    outputs: &[TopicName],
+) -> Result<(), KafkaError> {
+    let deadline = Instant::now() + COUNT_WITHIN;
+    let partitions = counts.of(input, deadline)?;
+    for output in outputs {
+        check_counterparts((input, partitions), (output, counts.of(output, deadline)?))?;
+    }
+    Ok(())
 }

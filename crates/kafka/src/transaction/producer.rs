@@ -103,7 +103,7 @@ impl ProducerContext for Context<Deliveries> {
 /// A producer with a transactional id. `ThreadedProducer` serves its events on a separate thread, so that delivery
 /// reports also arrive while this thread is busy, in particular during an abort.
 pub(super) struct TransactionalProducer {
-    producer: ThreadedProducer<Context<Deliveries>>,
+    producer: Arc<ThreadedProducer<Context<Deliveries>>>,
     deliveries: Deliveries,
     /// Health check to which the producer reports; `None` in commands.
     health: Option<KafkaHealth>,
@@ -136,7 +136,7 @@ impl TransactionalProducer {
         let deliveries = Deliveries { health: health.clone(), ..Deliveries::default() };
         let producer = ThreadedProducer::from_config_and_context(&config, Context(deliveries.clone()))
             .map_err(|error| KafkaError::Configuration(error.to_string()))?;
-        Ok(Self { producer, deliveries, health })
+        Ok(Self { producer: Arc::new(producer), deliveries, health })
     }
 
     /// Registers the transactional id; this aborts the open transaction of an earlier process with the same id.
@@ -148,31 +148,9 @@ impl TransactionalProducer {
         outcome(result)
     }
 
-    /// Returns the number of partitions of a topic. The call also makes the producer notice new partitions; otherwise
-    /// it would refuse records for them for some minutes.
-    pub(super) fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let found = self.producer.client().fetch_metadata(Some(topic.as_str()), left);
-            let count = found.and_then(|found| match found.topics().first() {
-                Some(found) => match found.error().map(RDKafkaErrorCode::from) {
-                    Some(code) if forbids_topic(code) => Err(RdError::MetadataFetch(code)),
-                    _ => Ok(found.partitions().len()),
-                },
-                None => Ok(0),
-            });
-            match count {
-                Ok(count) if count > 0 => return Ok(count),
-                // A broker that has just restarted may not know the topic yet.
-                Ok(_) if !left.is_zero() => std::thread::sleep(Duration::from_millis(100).min(left)),
-                Ok(_) => {
-                    let error = RdError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
-                    return Err(KafkaError::during("asking for a topic's partitions")(error));
-                }
-                Err(error) => return Err(KafkaError::during("asking for a topic's partitions")(error)),
-            }
-        }
+    /// Returns a client for counting partitions on another thread.
+    pub(super) fn partition_counts(&self) -> PartitionCounts {
+        PartitionCounts(Arc::clone(&self.producer))
     }
 
     /// Queues a record, and waits for room in the queue.
@@ -282,6 +260,38 @@ impl TransactionalProducer {
             health.transaction_failed(error);
         }
         outcome(result)
+    }
+}
+
+/// Counts the partitions of topics with the producer's client. Its calls block. The producer lives until this value is
+/// dropped; a new producer with the same transactional id fences it.
+pub(super) struct PartitionCounts(Arc<ThreadedProducer<Context<Deliveries>>>);
+
+impl PartitionCounts {
+    /// Returns the number of partitions of a topic. The call also makes the producer notice new partitions; otherwise
+    /// it would refuse records for them for some minutes.
+    pub(super) fn of(&self, topic: &TopicName, deadline: Instant) -> Result<usize, KafkaError> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let found = self.0.client().fetch_metadata(Some(topic.as_str()), left);
+            let count = found.and_then(|found| match found.topics().first() {
+                Some(found) => match found.error().map(RDKafkaErrorCode::from) {
+                    Some(code) if forbids_topic(code) => Err(RdError::MetadataFetch(code)),
+                    _ => Ok(found.partitions().len()),
+                },
+                None => Ok(0),
+            });
+            match count {
+                Ok(count) if count > 0 => return Ok(count),
+                // A broker that has just restarted may not know the topic yet.
+                Ok(_) if !left.is_zero() => std::thread::sleep(Duration::from_millis(100).min(left)),
+                Ok(_) => {
+                    let error = RdError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+                    return Err(KafkaError::during("asking for a topic's partitions")(error));
+                }
+                Err(error) => return Err(KafkaError::during("asking for a topic's partitions")(error)),
+            }
+        }
     }
 }
 

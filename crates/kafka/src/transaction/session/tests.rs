@@ -158,6 +158,23 @@ fn a_new_starting_offset_is_committed_before_its_partition_is_added_as_paused() 
     });
 }
 
+/// The numbers of partitions are checked on another thread: a stop and the next rebalance do not wait for the brokers.
+#[test]
+fn an_assignment_waits_for_no_broker_and_ends_the_session_if_none_responds() {
+    with_session(|session| {
+        let begun = Instant::now();
+        assert!(session.assign(vec![FIRST, SECOND]).is_ok());
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        let end = loop {
+            match session.poll(Duration::from_millis(10)) {
+                Ok(()) => assert!(begun.elapsed() < Duration::from_secs(30), "the session has not ended"),
+                Err(end) => break end,
+            }
+        };
+        assert!(matches!(end, End::Rebuild(reason) if reason.contains("asking for a topic's partitions")));
+    });
+}
+
 #[test]
 fn an_eviction_before_the_first_commit_ends_the_session() {
     with_session(|session| {
