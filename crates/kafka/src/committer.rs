@@ -28,7 +28,8 @@ pub(crate) type Committed<T> = (Result<(), KafkaError>, T);
 pub(crate) struct Committer<T> {
     orders: mpsc::Sender<(TopicPartitionList, T)>,
     results: mpsc::Receiver<Committed<T>>,
-    in_progress: bool,
+    /// Start of the commit in progress.
+    begun: Option<Instant>,
     thread: JoinHandle<()>,
 }
 
@@ -44,38 +45,36 @@ impl<T: Send + 'static> Committer<T> {
                 }
             }
         });
-        Self { orders, results, in_progress: false, thread }
+        Self { orders, results, begun: None, thread }
     }
 
     /// Whether a commit is in progress, so that the next one would have to wait.
     pub(crate) fn is_busy(&self) -> bool {
-        self.in_progress
+        self.begun.is_some()
     }
 
     /// Begins a commit. `note` is returned with its result.
     pub(crate) fn order(&mut self, offsets: TopicPartitionList, note: T) {
         // The thread runs as long as this value exists.
-        self.in_progress = self.orders.send((offsets, note)).is_ok();
+        self.begun = self.orders.send((offsets, note)).is_ok().then(Instant::now);
     }
 
     /// Returns the result of the last commit, once it is known.
     pub(crate) fn result(&mut self) -> Option<Committed<T>> {
         let result = self.results.try_recv().ok()?;
-        self.in_progress = false;
+        self.begun = None;
         Some(result)
     }
 
     /// Waits for the commit in progress, if there is one: a late commit must not overwrite a newer commit, or a commit
     /// of the partition's next owner. Returns `None` at the deadline; the commit is then still in progress.
     pub(crate) fn wait(&mut self, deadline: Instant) -> Option<Committed<T>> {
-        if !self.in_progress {
-            return None;
-        }
+        self.begun?;
         let left = deadline.saturating_duration_since(Instant::now());
         match self.results.recv_timeout(left) {
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             result => {
-                self.in_progress = false;
+                self.begun = None;
                 result.ok()
             }
         }
@@ -83,16 +82,15 @@ impl<T: Send + 'static> Committer<T> {
 
     /// Waits for the last commit of a client after [`GroupClient::close`]: the next client must not start before the
     /// commit has ended. The client is polled meanwhile, so that it answers rebalances and the group does not wait for
-    /// it. Once a stop is requested, the wait lasts at most [`COMMIT_WAIT`].
+    /// it. Once a stop is requested, it waits at most until the commit has lasted for [`COMMIT_WAIT`].
     pub(crate) fn wait_for_last(
         &mut self,
         client: &impl GroupClient,
         stop: &CancellationToken,
     ) -> Option<Committed<T>> {
-        let mut deadline = None;
-        while self.in_progress {
+        while let Some(begun) = self.begun {
             let now = Instant::now();
-            if stop.is_cancelled() && now >= *deadline.get_or_insert(now + COMMIT_WAIT) {
+            if stop.is_cancelled() && now >= begun + COMMIT_WAIT {
                 return None;
             }
             if let Some(committed) = self.wait(now + STOP_CHECK) {

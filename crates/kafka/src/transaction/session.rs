@@ -167,16 +167,18 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
     /// Runs until the session ends. Returns why it ended, and whether it has committed a transaction.
     pub(super) fn run(mut self) -> (End, bool) {
         let end = loop {
-            if self.stop.is_cancelled() && !self.machine.is_open() {
+            if self.stop.is_cancelled() {
+                self.machine.finish(Instant::now());
+            }
+            let step = self.machine.step(Instant::now());
+            // A broken machine does not know how its last transaction ended.
+            if self.stop.is_cancelled() && !self.machine.is_open() && !matches!(step, Step::Rebuild(_)) {
                 break End::Stopped;
             }
             if let Some(replaced) = self.logs.replaced() {
                 break End::Replaced(replaced);
             }
-            if self.stop.is_cancelled() {
-                self.machine.finish(Instant::now());
-            }
-            match self.machine.step(Instant::now()) {
+            match step {
                 Step::Poll(due) => {
                     if let Err(end) = self.poll(due.map_or(POLL, |due| due.min(POLL))) {
                         break end;

@@ -309,3 +309,14 @@ fn a_missing_topic_needs_new_clients_unlike_a_lost_connection() {
         assert!(matches!(next, Step::Rebuild(Breakage { reason, evicted: false }) if reason.contains("`raw` is gone")));
     });
 }
+
+/// The worker then logs a warning: the brokers end the transaction, perhaps by an abort.
+#[test]
+fn a_stop_with_an_unresolved_transaction_is_not_a_clean_stop() {
+    let stop = CancellationToken::new();
+    with_own_session(&Registry::new(), &stop, |mut session| {
+        session.machine.break_with("a commit was still unresolved".to_owned());
+        stop.cancel();
+        assert!(matches!(session.run(), (End::Rebuild(reason), false) if reason.contains("unresolved")));
+    });
+}
