@@ -51,7 +51,7 @@ fn check(body: &[u8], source: &SourceOptions) {
     let mut again = Vec::new();
     xdm::write_json(&read, &tenant, &mut again);
     let again: Value = serde_json::from_slice(&again).expect("JSON");
-    assert_eq!(again, event, "the way through Avro changed it");
+    assert_eq!(again, event, "encoding as Avro and decoding changed the event");
 
     if body.len() < 1500 {
         let explanation = explain(body, received_at, source, &tenant).expect("what is mapped can be explained");

@@ -24,7 +24,7 @@ pub(crate) enum Answer {
     MethodNotAllowed,
     /// The body is over the limit and not authentic, or over the hard limit.
     TooLarge,
-    /// The client stopped in the middle of the request, or took too long.
+    /// The client stopped sending in the middle of the request, or took too long.
     ReadTimeout,
     /// The client closed the connection in the middle of the request, or its framing was invalid.
     Unreadable,
@@ -101,7 +101,8 @@ impl Answer {
             Self::Overloaded | Self::Unavailable | Self::Defect => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("5")))
             }
-            // The unread rest of such a request cannot be distinguished from the next request.
+            // The gateway cannot distinguish the unread rest of such a request from the next request, so the connection
+            // must close.
             Self::TooLarge | Self::ReadTimeout | Self::Unreadable => {
                 Some((header::CONNECTION, HeaderValue::from_static("close")))
             }
@@ -109,7 +110,7 @@ impl Answer {
         }
     }
 
-    /// Returns the whole HTTP response, for a connection that is closed after it.
+    /// Returns the whole HTTP response as text, for a connection that is closed after the response.
     pub(crate) fn on_the_wire(self) -> String {
         let (status, problem) = (self.status(), self.problem().unwrap_or_default());
         format!(

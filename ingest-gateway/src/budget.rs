@@ -36,8 +36,8 @@ impl InFlight {
         Self { semaphore: Arc::new(Semaphore::new(total)), total }
     }
 
-    /// Takes a share for a request with `bytes` received bytes of its body. Never waits, because a client that waits at
-    /// most 4 s should get its response at once.
+    /// Takes a share for a request with `bytes` received bytes of its body. Never waits for free bytes: Customer.io
+    /// waits at most 4 s, so a request over the budget gets its response at once.
     pub(crate) fn take(&self, bytes: usize) -> Result<Share, Spent> {
         self.permits(bytes.saturating_add(PER_REQUEST)).map(Share)
     }

@@ -6,8 +6,8 @@ use service::{Activity, Reason, Trouble};
 /// Maximum time by which the timestamp of an authentic signature may be in the future, in milliseconds.
 const DIFFERENCE: i64 = 60_000;
 
-/// Compares the timestamps of authentic signatures with this machine's clock. An old timestamp does not show a wrong
-/// clock, because it is not documented whether Customer.io signs a retry again.
+/// Compares the timestamps of authentic signatures with this machine's clock. An old timestamp does not indicate a
+/// wrong clock: Customer.io does not document whether it signs a retry again, so a retry may have the old timestamp.
 #[derive(Debug)]
 pub(crate) struct SenderClock(pub(crate) Activity);
 

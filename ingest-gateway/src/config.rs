@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_reported_at_once_without_secrets() {
+    fn all_problems_of_the_configuration_are_reported_at_once_without_secrets() {
         let config = parse(&[
             "--ack-deadline=4s",
             "--max-body=1",

@@ -125,7 +125,7 @@ impl Harness {
     }
 }
 
-/// Lets all other tasks run until they wait. No task here waits for an external system.
+/// Lets all other tasks run until each of them waits. No task waits for an external system, so a few yields are enough.
 async fn idle() {
     for _ in 0..32 {
         tokio::task::yield_now().await;

@@ -1,7 +1,8 @@
 //! Receives requests over HTTP/1.1, from the accepted connection to its end.
 //!
 //! A connection is never closed without a response: Customer.io's sender waits an hour after a refused or reset
-//! connection and after one that ends without a response, but not after a 408 or 503. Therefore:
+//! connection and after one that ends without a response, but not after a 408 or 503. (Only before the end of a TLS
+//! handshake, no response is possible.) Therefore:
 //!
 //! - The gateway itself measures the time for request headers, because hyper would close the connection silently. If a
 //!   connection exceeds its time limit, is closed to make room for another one, or is idle at the stop, its client gets

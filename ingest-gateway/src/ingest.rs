@@ -157,7 +157,7 @@ impl<P: Publish> Gateway<P> {
             Err(ProduceError::TooLarge) => {}
             stored => return self.answer_to(stored),
         }
-        // The broker refuses a batch as a whole because of its size, so this body may fit in a batch of its own.
+        // The broker refuses a whole batch that is too large, so this body may still fit in a batch of its own.
         match self.publish(record(), Batch::Own, again()?, arrival).await {
             Err(ProduceError::TooLarge) => {}
             stored => return self.answer_to(stored),
@@ -182,8 +182,7 @@ impl<P: Publish> Gateway<P> {
         self.store_dead_letter(source, headers, &first, &cut, "GATEWAY_MAX_BODY", share, arrival).await
     }
 
-    /// Stores the beginning of an authentic body as a dead letter, with the size and hash of the whole body, so that
-    /// the body is accounted for.
+    /// Stores the beginning of an authentic body as a dead letter, with the size and hash of the whole body.
     #[expect(clippy::too_many_arguments, reason = "the parts of a dead letter")]
     async fn store_dead_letter(
         &self,
@@ -268,8 +267,8 @@ impl<P: Publish> Gateway<P> {
     }
 }
 
-/// Returns the source in the path. A single slash at the end is ignored, because it is a common mistake in the address
-/// at Customer.io, and Customer.io waits an hour after a 404.
+/// Returns the source that the path names. A single slash at the end is ignored: it is a common mistake in the URL that
+/// is entered at Customer.io, and Customer.io would wait an hour after a 404.
 fn route<'s>(sources: &'s KeysBySource, parts: &Parts) -> Option<&'s SourceKeys> {
     let rest = parts.uri.path().strip_prefix(ROUTE)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);

@@ -1,7 +1,8 @@
 //! Receives Customer.io's webhooks: verifies the signature, writes the body bytes unchanged to Kafka, and responds.
 //!
-//! It checks route, method, signature and size, but not the content: an authentic event is never refused because it is
-//! not understood. A 2xx means that all in-sync replicas have the bytes. This crate does not know XDM.
+//! The gateway checks route, method, signature and size, but not the content: it stores every authentic event, even one
+//! that no later stage understands. A 2xx means that all in-sync replicas have the bytes, or the dead letter of a body
+//! over the limit. This crate does not know XDM.
 
 mod answer;
 mod budget;
@@ -40,11 +41,12 @@ use metrics::Metrics;
 use publish::KafkaPublisher;
 use tls::Tls;
 
-/// Time limit for a response of the brokers at the start.
+/// Timeout of each request to the brokers while the gateway starts.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returns the time limit for the delivery of a record. It is shorter than `GATEWAY_ACK_DEADLINE`, so that few records
-/// are stored after their request got a 503; the transformer deduplicates those.
+/// are stored although their request got a 503. Customer.io sends such a webhook again, and the transformer drops the
+/// duplicate.
 fn delivery_timeout(ack_deadline: Duration) -> Duration {
     ack_deadline - (ack_deadline / 7).min(Duration::from_millis(500))
 }
@@ -52,17 +54,17 @@ fn delivery_timeout(ack_deadline: Duration) -> Duration {
 /// Binds the configured address and runs the gateway until `context.stop` is cancelled.
 ///
 /// # Errors
-/// Fails if the address is in use, a topic does not exist, no broker responds at the start, or keys or certificate
-/// cannot be read.
+/// Fails if the address is in use, a topic does not exist, no broker responds at the start, or the keys or the
+/// certificate cannot be read.
 pub async fn run(settings: Settings, context: Context) -> Result<(), TaskError> {
     let address = settings.listen;
     let listener = listen(address).map_err(|error| format!("cannot listen on {address} (GATEWAY_LISTEN): {error}"))?;
     run_on(listener, settings, context).await
 }
 
-/// Maximum number of connections that wait until the gateway accepts them; the kernel's limit is `net.core.somaxconn`.
-/// If the queue is full, a client's connection attempt succeeds only at its next try, after a second. The libraries'
-/// default is 128, which a burst of connections fills.
+/// Length of the listener's accept queue; the kernel limits it to `net.core.somaxconn`. If the queue is full, the
+/// kernel ignores a client's connection attempt, and the client repeats it only after a second. tokio's default length
+/// is 128, which a burst of connections fills.
 const ACCEPT_QUEUE: u32 = 4096;
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -80,7 +82,7 @@ const OTHER_FILES: u64 = 256;
 /// Runs the gateway on a listener that is already bound.
 ///
 /// # Errors
-/// Fails like [`run`], except for the address.
+/// Fails in the same cases as [`run`], except that the address is already bound.
 pub async fn run_on(listener: TcpListener, settings: Settings, context: Context) -> Result<(), TaskError> {
     let budget = InFlight::new(settings.in_flight_bytes);
     let metrics = Arc::new(Metrics::register(&context.registry, &budget)?);
@@ -104,8 +106,8 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
     };
     let waiting = Waiting::register("gateway", &context.registry, &context.readiness)?;
     tokio::spawn(waiting.clone().watch(context.stop.clone()));
-    // A gateway that is not ready gets no connections: Customer.io waits an hour after a refused connection, but not
-    // after a 503.
+    // The gateway stays ready while Kafka fails. Load balancers would refuse Customer.io's connections to a gateway
+    // that is not ready, and Customer.io waits an hour after a refused connection, but not after a 503.
     let health = KafkaHealth::new(&waiting, Ready::Stays);
     let broker_probe = Probe::of_writer(&settings.connection, &settings.raw_topic, &health)?;
     let stop = context.stop.clone();
@@ -130,7 +132,7 @@ pub async fn run_on(listener: TcpListener, settings: Settings, context: Context)
     );
 
     server.serve(listener, settings.drain_delay, &context).await;
-    // All requests have received their responses; records that are still queued belong to requests that got a 503.
+    // Records that are still queued belong to requests that did not get a 202.
     let flushed = tokio::task::spawn_blocking(move || producer.flush(delivery_timeout)).await?;
     if let Err(error) = flushed {
         tracing::warn!(%error, "records of requests that got a 503 were not delivered");
@@ -160,7 +162,7 @@ fn follow<O: Origin>(
     Ok(current)
 }
 
-/// Returns `GATEWAY_MAX_CONNECTIONS`, or less if the process may not open as many files.
+/// Returns `GATEWAY_MAX_CONNECTIONS`, or less if the limit on open files is lower.
 fn max_connections(settings: &Settings) -> usize {
     let wanted = settings.max_connections as u64;
     let allowed = allow_open_files(wanted.saturating_add(OTHER_FILES)).saturating_sub(OTHER_FILES).max(1);
@@ -174,9 +176,8 @@ fn max_connections(settings: &Settings) -> usize {
     usize::try_from(allowed.min(wanted)).unwrap_or(usize::MAX)
 }
 
-/// Waits until the brokers confirm that the topics exist. A later outage is reported by metrics and not by readiness,
-/// because a gateway that is not ready gets no connections: Customer.io waits an hour after a refused connection, but
-/// not after a 503.
+/// Waits until the brokers confirm that the topics exist. Only this first check delays readiness: metrics report a
+/// later outage, and the gateway stays ready.
 async fn probe(settings: &Settings, context: &Context) -> Result<(), TaskError> {
     let connection = settings.connection.clone();
     let topics = [settings.raw_topic.clone(), settings.dead_letter_topic.clone()];
@@ -205,10 +206,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_burst_of_connections_waits_in_the_accept_queue() {
+    async fn a_burst_of_400_connections_fits_in_the_accept_queue() {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
-        // No connection is accepted. Without room in the queue, the kernel would not complete the handshake.
+        // The test accepts no connection. Without room in the queue, the kernel would not complete the handshakes.
         let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(10));
         let clients: Result<Vec<TcpStream>, std::io::Error> = (0..400).map(connect).collect();
         assert_eq!(clients.unwrap().len(), 400);

@@ -89,8 +89,8 @@ impl Metrics {
         })
     }
 
-    /// Shows the current sources and keys. The counters of each source start at 0, because `increase()` does not see
-    /// the first value of a counter, so the first 401 would be missed.
+    /// Shows the current sources and their keys, and creates the counters of each source with the value 0. Otherwise,
+    /// `increase()` would miss the first 401, because it does not count the first value of a new series.
     pub(crate) fn sources(&self, sources: &KeysBySource) {
         self.signing_keys.reset();
         for source in sources.iter() {
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exposition_is_pinned() {
+    fn the_metrics_exposition_matches_the_snapshot() {
         let registry = Registry::new();
         let sources = KeysBySource::single(vec![SigningKey::new("k")]);
         let metrics = Metrics::register(&registry, &InFlight::new(1000)).unwrap();

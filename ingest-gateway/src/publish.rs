@@ -37,7 +37,7 @@ pub(crate) enum Batch {
 /// Stores bodies durably.
 pub(crate) trait Publish: Send + Sync + 'static {
     /// Queues a record; the future resolves once the record is stored or has failed. `share` is kept until then, even
-    /// if no request waits any more.
+    /// if the request no longer waits.
     fn publish(
         &self,
         record: Outgoing<'_>,
@@ -45,8 +45,8 @@ pub(crate) trait Publish: Send + Sync + 'static {
         share: Share,
     ) -> Result<impl Future<Output = Result<(), ProduceError>> + Send + 'static, ProduceError>;
 
-    /// Reports the result of a record to the health checks. For a record that was not acknowledged before the response
-    /// was due, this is a timeout.
+    /// Reports the result of a record to the health checks. A record that was not acknowledged before the response was
+    /// due counts as a timeout.
     fn report(&self, to: Destination, stored: &Result<(), ProduceError>);
 }
 

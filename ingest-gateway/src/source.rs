@@ -38,14 +38,14 @@ impl KeysBySource {
     }
 }
 
-/// Keys that are published with this product, for trials: anyone who knows one can sign webhooks.
+/// Signing keys for trials. They are published with this product, so anyone can sign webhooks with them.
 const PUBLISHED_KEYS: [&str; 2] = ["trial-key-for-the-simulator-only", "demo-signing-key"];
 
 /// Minimum length of a key in bytes. A shorter key can be guessed from one signed webhook. Customer.io's keys are
 /// longer.
 const SHORTEST_KEY: usize = 16;
 
-/// The rule for the signing keys that are accepted.
+/// The signing keys that the gateway accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys {
     /// All keys are accepted, even published and short ones: in a trial, or if only this machine can reach the gateway.
@@ -54,7 +54,7 @@ pub(crate) enum Keys {
     Secret,
 }
 
-/// The origin of the sources and the rule for their keys.
+/// The option that defines the sources, and the rule for their keys.
 #[derive(Debug, Clone)]
 pub(crate) struct SourcesOrigin {
     pub(crate) from: KeysFrom,
@@ -97,7 +97,7 @@ impl Origin for SourcesOrigin {
     }
 }
 
-/// Returns the sources of `SOURCES_FILE` with their keys, or everything that is invalid in the file and its keys.
+/// Returns the sources of `SOURCES_FILE` with their keys, or all problems of the file and of the keys.
 fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<KeysBySource>, Problems> {
     let mut problems = Problems::default();
     let Some(entries) = problems.check(sources::read(path)) else { return Err(problems) };
@@ -135,9 +135,9 @@ fn load_sources(path: &Path, taken: Keys) -> Result<Loaded<KeysBySource>, Proble
 /// Parses signing keys, one per line; blank lines are skipped.
 ///
 /// # Errors
-/// A message that begins with `place`, if there is no key or if a key is not accepted.
+/// Fails with a message that begins with `place`, if there is no key or if a key is not accepted.
 fn parse_keys(place: &str, text: &str, taken: Keys) -> Result<Vec<SigningKey>, String> {
-    // A concatenation of several files contains the byte order mark of each of them.
+    // If a key file was concatenated from several files, it contains a byte order mark for each of them.
     let is_no_part = |c: char| c.is_whitespace() || c == '\u{feff}';
     let lines = text.lines().map(|line| line.trim_matches(is_no_part));
     let keys = signing_keys(place, lines.filter(|line| !line.is_empty()), taken)?;

@@ -1,4 +1,4 @@
-//! The certificate and key with which the gateway serves TLS, if no proxy terminates TLS before it.
+//! The certificate and key with which the gateway serves TLS, if no proxy in front of the gateway does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

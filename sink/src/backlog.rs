@@ -119,7 +119,7 @@ mod tests {
         backlog.push(source.next(1), ());
         let position =
             (1..).find(|_| backlog.pop().is_some_and(|(claim, ())| claim.partition == Partition(1))).unwrap();
-        assert!(position <= 2, "it was record {position}");
+        assert!(position <= 2, "the record was popped as number {position}");
         assert_eq!(std::iter::from_fn(|| backlog.pop()).count(), 100_000 - 500 - position + 1);
     }
 

@@ -26,8 +26,8 @@ impl<T> Batcher<T> {
         Self { limits, items: Vec::new(), bytes: 0, due: None }
     }
 
-    /// Adds an item with a size of `bytes`; returns the batch that this completes, if any. An item larger than the
-    /// limit gets a separate batch.
+    /// Adds an item with a size of `bytes`. Returns the batch that is now full, or that the item no longer fits into.
+    /// An item larger than the limit gets a separate batch.
     pub(crate) fn push(&mut self, item: T, bytes: usize, now: Instant) -> Option<Vec<T>> {
         let full = if !self.items.is_empty() && self.bytes + bytes > self.limits.bytes { self.take() } else { None };
         self.items.push(item);

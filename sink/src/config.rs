@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_reported_at_once_without_secrets() {
+    fn all_problems_of_the_configuration_are_reported_at_once_without_secrets() {
         let config = parse(&[
             "--ims-client-secret=topsecret",
             "--batch-max-records=0",

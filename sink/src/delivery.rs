@@ -62,16 +62,15 @@ pub(crate) struct Delivery {
     holds: ExternalHolds,
     shown_holds: ShownHolds,
     schemas: Schemas,
-    /// Number of partitions of the topic, over all instances.
+    /// Number of partitions of the input topic, including those of other instances.
     partitions: usize,
     /// Records that were read and are not decoded yet.
     backlog: Backlog<PackedRecord>,
-    /// Counts the bytes of JSON that wait or are in flight. Nothing is decoded while there are more than
+    /// Counts the bytes of JSON that wait or are in flight. No record is decoded while the count is at least
     /// `most_encoded`.
     encoded: Meter,
     most_encoded: usize,
-    /// Buffer for the JSON of one event. Each record gets an exact copy, so that no record keeps a buffer that is too
-    /// large.
+    /// Buffer for the JSON of one event. Each record gets a copy of exactly the needed size.
     event_json: EventJson,
     batcher: Batcher<Item>,
     dispatch: Dispatch<Item>,
@@ -127,8 +126,8 @@ impl Delivery {
             partitions,
             backlog: Backlog::default(),
             encoded: Meter::default(),
-            // A request counts with its whole body until its response. With room for four bodies, one request does not
-            // delay the next one.
+            // The body of a request counts until the response is received. With room for four bodies, a request in
+            // flight does not keep the next batch from being encoded.
             most_encoded: (settings.buffer_bytes / 4).max(4 * settings.batch_max_bytes),
             event_json,
             batcher: Batcher::new(limits),
@@ -184,7 +183,8 @@ impl Delivery {
                     }
                 }
                 self.release_left();
-                // The records that could not be decoded may have been in these partitions.
+                // The record that could not be decoded may have been in one of these partitions, so decoding may work
+                // now.
                 self.schemas.try_again();
                 true
             }
@@ -246,8 +246,8 @@ impl Delivery {
         }
     }
 
-    /// Builds the body of a request and removes the JSON from its records. A record that was sent before has no JSON
-    /// any more, so it is encoded again.
+    /// Builds the body of a request and removes the JSON from its records. A record that was sent before no longer has
+    /// its JSON, so its event is encoded again.
     fn body(&mut self, sending: &mut Sending<Item>) -> Bytes {
         let per_message = self.envelope.overhead_per_message();
         let json = sending.items().iter().map(|item| item.json.as_ref().map_or(0, |json| json.as_bytes().len()));
@@ -316,7 +316,8 @@ impl Delivery {
         let again = records - decided.len();
         self.metrics.retried(again);
         if again > 0 {
-            // `make_durable` below reports the decided records as started again, with the write of their outcome.
+            // All records are reported as deferred. For the decided ones, `make_durable` below reports that a write has
+            // started.
             self.settler.deferred(deferred);
         }
         if decided.len() > 0 {
@@ -327,7 +328,7 @@ impl Delivery {
         }
     }
 
-    /// Starts to write the outcome of decided records, which makes them durable.
+    /// Starts to write the outcomes of decided records. Once they are written, the outcomes are durable.
     fn make_durable(&mut self, decided: Decided<Item>, decision: Option<Decision>) {
         self.settler.started(decided.items().map(|item| item.claim).collect());
         let outcomes = Arc::clone(&self.outcomes);
@@ -345,7 +346,8 @@ impl Delivery {
             metrics.set_held(UNWRITABLE, unwritable);
             self.shown_unwritable = unwritable;
         }
-        // Only records in a request or in a write can stall, so only repeated writes set `external_wait`.
+        // The consumer reports a record in a request or a write as stalled after `STALL_AFTER`. A request ends within
+        // its timeout, so only a repeated write may take longer and sets `external_wait`.
         self.external_wait.set(journal.is_repeating());
         let held = self.dispatch.held();
         if held == self.shown {

@@ -4,8 +4,8 @@
 //! pending. Callers pass in time, randomness and responses, so that tests can run every sequence of responses. [`gate`]
 //! decides when a request may be sent, [`queue`] which batch it contains, and [`policy`] applies the response.
 //!
-//! A record becomes a dead letter only after a confirmed rejection: Platform refuses this record and accepts others.
-//! While Platform accepts nothing else, the cause may be a wrong setting, and the record waits.
+//! A refused record becomes a dead letter only after a confirmed rejection: Platform refuses this record and accepts
+//! another one. While Platform accepts nothing else, the cause may be a wrong setting, and the record waits.
 
 mod gate;
 mod over_limit;
@@ -26,7 +26,7 @@ use queue::{Batch, Past, Queue};
 /// still pending.
 #[derive(Debug)]
 pub(crate) struct Decided<T> {
-    /// Records that Platform accepted, with its transaction id.
+    /// Records that Platform accepted, each with Platform's transaction id (`xactionId`).
     pub(crate) accepted: Vec<(T, Option<String>)>,
     /// Records to write to the dead-letter topic.
     pub(crate) dead_letters: Vec<(T, DeadLetterReason)>,
@@ -60,7 +60,7 @@ pub(crate) struct Sending<T> {
     items: Vec<T>,
     past: Past,
     number: u64,
-    /// Whether the limit on requests in flight was reached with this request.
+    /// Whether this request reached the limit on requests in flight.
     bound: bool,
 }
 
@@ -78,7 +78,8 @@ impl<T> Sending<T> {
 #[derive(Debug)]
 pub(crate) enum Next<T> {
     Send(Sending<T>),
-    /// Nothing can be sent before this time, unless a response or a new batch arrives earlier.
+    /// Nothing can be sent before this time, unless a response or a new batch arrives earlier; `None` if only these can
+    /// change that.
     Wait(Option<Instant>),
 }
 

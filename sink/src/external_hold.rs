@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(held(), (true, [false, true]));
         holds.set_schema(false);
         holds.set_comparing(true);
-        assert_eq!(held(), (true, [false, false]), "the first comparison is not a hold to show");
+        assert_eq!(held(), (true, [false, false]), "the first comparison is not shown as a hold");
         holds.set_comparing(false);
         assert_eq!(held(), (false, [false, false]));
     }

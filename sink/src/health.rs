@@ -124,8 +124,8 @@ fn token_trouble(error: &TokenError) -> Trouble {
     Trouble { reason, cause: error.to_string(), remedy }
 }
 
-/// Returns the reason why a request failed, if it did. A hold is reported elsewhere, and a refused record is not a
-/// failed request.
+/// Returns the reason why a request failed, or `None`. For a hold, `None` is returned because the delivery task reports
+/// it; for a refused record, because its request did not fail.
 fn trouble(answer: &Answer, verdict: &Verdict) -> Option<Trouble> {
     if let Answer::Failed(failure) = answer {
         let (reason, remedy) = match failure {

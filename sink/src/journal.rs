@@ -1,4 +1,4 @@
-//! Writes dead letters and receipts to Kafka. The outcome of a record is durable once these are acknowledged.
+//! Writes dead letters and receipts to Kafka. The outcome of a record is durable once Kafka has acknowledged these.
 //!
 //! A broker that refuses a batch because of its size refuses all its records, so a refused record is first sent again
 //! in a batch of its own. If it is too large even then, it is made smaller: a dead letter keeps the beginning of its
@@ -34,7 +34,7 @@ pub(crate) enum Batching {
 
 /// Writes one record. Tests implement this without Kafka.
 pub(crate) trait Write: Send + Sync {
-    /// Passes the record to the producer at once; the future ends with the acknowledgement.
+    /// Passes the record to the producer at once; the future resolves once the record is acknowledged or has failed.
     fn write(&self, record: NewRecord<'_>, batching: Batching)
     -> impl Future<Output = Result<(), ProduceError>> + Send;
 }
@@ -97,7 +97,8 @@ impl Journal {
                 delivery_timeout: Duration::from_secs(30),
                 linger: Duration::from_millis(5),
                 max_record_bytes: LARGEST_RECORD,
-                // A record larger than the queue would never be sent. Queued bytes are part of SINK_BUFFER_BYTES.
+                // The queue must have room for the largest record, which would otherwise never be sent.
+                // SINK_BUFFER_BYTES limits the queued records, because they have no durable outcome yet.
                 queue_bytes: 2 * LARGEST_RECORD,
             },
         )?;
@@ -120,7 +121,7 @@ impl<W: Write> Journal<W> {
         self.failing.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether a write is being repeated for any reason. Only Kafka's acceptance ends this.
+    /// Whether a write is being repeated for any reason. The repetition ends only when Kafka accepts the record.
     pub(crate) fn is_repeating(&self) -> bool {
         self.repeated.load(Ordering::Relaxed) > 0
     }
@@ -163,9 +164,9 @@ impl<W: Write> Journal<W> {
     }
 
     /// Writes the mark [`Mark::DeliveredFrom`], unless this process has written one within [`MARK_EVERY`]. The mark
-    /// shows a later sink that records were delivered.
+    /// shows a later sink that an earlier one has delivered records.
     async fn mark(&self) {
-        // Keeps the lock until the record is acknowledged, because no offset may be committed before.
+        // Other calls wait for the lock, so no offset is committed before the mark is acknowledged.
         let mut marked = self.marked.lock().await;
         if marked.is_some_and(|marked| marked.elapsed() < MARK_EVERY) {
             return;
@@ -198,8 +199,8 @@ impl<W: Write> Journal<W> {
     }
 }
 
-/// Interval at which the mark [`Mark::DeliveredFrom`] is written if there is no receipts topic. The mark must outlive
-/// the group's offsets, and it expires like a dead letter.
+/// Interval at which the mark [`Mark::DeliveredFrom`] is written if there is no receipts topic. A mark expires like a
+/// dead letter, so the sink repeats it: a mark must exist whenever the brokers lose the group's offsets.
 const MARK_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether a record of the dead-letter topic was written by a sink that reads this input topic.
@@ -256,7 +257,7 @@ impl<'j, W: Write> Attempts<'j, W> {
                 return Err(TooLarge);
             }
             if self.is_first_failure() {
-                // The writer reports this to the health check, which logs it.
+                // The writer reports this failure to the health check, which logs it.
                 tracing::debug!(%error, topic = %record().topic, "writing to Kafka failed; trying again until it works");
             }
             self.wait().await;

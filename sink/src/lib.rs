@@ -45,7 +45,7 @@ use metrics::Metrics;
 use rejected_batches::Watcher;
 use rejected_batches::topics::KafkaTopics;
 
-/// Time limit for a response of the brokers at the start.
+/// Timeout of each request to the brokers while the sink starts.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Interval between two commits of offsets.
@@ -55,7 +55,7 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// twice as much memory for them.
 const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Maximum time for which revoked partitions wait for their requests in flight.
+/// Maximum time for which the revocation of partitions waits for their requests in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time after which a started record without an outcome counts as lost by a defect. A request or a write ends within

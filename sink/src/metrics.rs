@@ -32,7 +32,7 @@ impl Unreadable {
     }
 }
 
-/// Value of the label `reason` while dead letters or receipts cannot be written.
+/// Value of the label `reason` of `customerio_sink_held` while dead letters or receipts cannot be written.
 pub(crate) const UNWRITABLE: &str = "kafka";
 
 /// Values of the label `status`: the statuses that Platform documents, and the failures without a response.
@@ -152,7 +152,8 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Creates all series before their first event, because `increase()` does not see the first value of a counter.
+    /// Creates all series before their first event, because `increase()` does not count the first value of a new
+    /// series.
     fn start_at_zero(&self) {
         for reason in Hold::all().map(Hold::as_str).chain(held_for_other_reasons()) {
             self.held.with_label_values(&[reason]).set(0);
@@ -244,7 +245,7 @@ impl Metrics {
     }
 }
 
-/// Converts a number of records or bytes of one request, which is far below 2^32.
+/// Converts a number of records or bytes of one request to a metric value. The number is far below 2^32.
 fn count(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -256,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exposition_is_pinned() {
+    fn the_metrics_exposition_matches_the_snapshot() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, &"typed".parse().unwrap()).unwrap();
         metrics.requested(&Answer::Failed(Failure::Timeout), 0.2, 3, 4000);

@@ -243,8 +243,8 @@ fn words(verdict: &Verdict) -> String {
     }
 }
 
-/// The result of one simulated hour, in which Platform gives the case's response to every request that contains a
-/// record of `concerned`, and accepts all other requests.
+/// The result of one simulated hour. Platform gives the case's response to every request that contains a record for
+/// which `concerned` returns true, and accepts all other requests.
 struct Hour {
     /// Time and code of each dead letter.
     dead_letters: BTreeMap<u32, (Duration, &'static str)>,
@@ -358,7 +358,7 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_of_outcomes_matches_the_code() {
+fn docs_outcomes_md_matches_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/outcomes.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, page()).unwrap();

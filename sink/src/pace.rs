@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 /// The maximum number of requests in flight, with additive increase and multiplicative decrease as in TCP.
 ///
-/// The limit grows only while it is reached, so that no burst follows a quiet hour.
+/// The limit grows only while it is reached, so that a burst after a quiet hour starts with a low limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Concurrency {
     limit: f64,
-    /// Below this value, the limit doubles in each round of requests; above it, the limit grows by one.
+    /// Below this value, the limit doubles in each round of requests; above it, the limit grows by one per round.
     threshold: f64,
     most: f64,
 }
@@ -58,8 +58,8 @@ impl Concurrency {
     }
 }
 
-/// A limit per second. A large batch may bring the level below zero; nothing more is taken until the level is positive
-/// again, so that the rate holds for batches of any size.
+/// A limit per second, as a token bucket with `level` tokens. A large batch may bring the level below zero; nothing
+/// more is taken until the level is positive again, so that the rate holds for batches of any size.
 #[derive(Debug, Clone)]
 pub(crate) struct Rate {
     per_second: f64,
@@ -95,7 +95,7 @@ impl Rate {
         self.level = (self.level + passed * self.rate()).min(most);
     }
 
-    /// Returns the time after which something may be taken; `now` if that is possible at once.
+    /// Returns the time at which tokens may be taken; `now` if that is possible at once.
     pub(crate) fn ready_at(&mut self, now: Instant) -> Instant {
         self.refill(now);
         if self.per_second == 0.0 || self.level > 0.0 {
@@ -110,7 +110,7 @@ impl Rate {
         now + Duration::from_secs_f64((-self.level / self.rate()).min(3600.0)) + Duration::from_micros(100)
     }
 
-    /// Takes `amount` from the level.
+    /// Takes `amount` tokens.
     pub(crate) fn take(&mut self, amount: usize, now: Instant) {
         self.refill(now);
         if self.per_second > 0.0 {

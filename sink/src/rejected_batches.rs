@@ -70,7 +70,7 @@ pub(crate) trait Topics: Send + Sync {
     /// Reads the progress from the records that were written to the dead-letter topic since this time.
     fn checked(&self, since: i64) -> impl Future<Output = Result<Checked, KafkaError>> + Send;
 
-    /// Returns the retained typed records of these events, which were accepted around this time.
+    /// Returns the retained typed records of these events, by event id. Platform accepted the events around this time.
     fn typed(
         &self,
         ids: HashSet<String>,
@@ -128,7 +128,7 @@ impl Rejected {
         }
     }
 
-    /// Returns the dead letter with this value.
+    /// Returns the record of the dead letter. `value` is [`Self::value`], or its beginning if `cut` is set.
     fn record<'a>(
         &'a self,
         (dead_letters, typed): (&'a TopicName, &TopicName),
@@ -213,7 +213,8 @@ struct Progress {
 }
 
 impl<T: Topics> Watcher<T> {
-    /// Runs until `stop` is cancelled. A failure is logged once and does not end the loop.
+    /// Runs until `stop` is cancelled. A failure does not end the loop. It is logged, unless it repeats the
+    /// previous one.
     pub(crate) async fn run(self, registry: Registry, stop: CancellationToken) {
         let mut progress: Option<Progress> = None;
         let mut said = String::new();
@@ -232,7 +233,7 @@ impl<T: Topics> Watcher<T> {
                 }
                 wait = self.every;
             } else {
-                // Another instance searches now.
+                // Another instance reads partition 0 now, and searches.
                 progress = None;
             }
             tokio::select! {

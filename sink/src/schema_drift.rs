@@ -1,5 +1,5 @@
 //! Compares Platform's schema with the fields that this version writes. Platform accepts an event with a field that the
-//! schema lacks, and rejects it afterwards, so the sink holds instead.
+//! schema lacks, and rejects the event later, so the sink holds while a field is missing.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use xdm::TenantId;
 
 use crate::external_hold::ExternalHolds;
 
-/// The field group of this version. Its fields are all that the sink writes below the tenant's own name.
+/// The field group of this version. It contains every field that the sink writes below the tenant's own name.
 const FIELD_GROUP: &str = include_str!("../../schemas/xdm/field-group.json");
 
 /// Interval between two comparisons of the schema.
@@ -114,7 +114,7 @@ async fn look(client: &ControlClient, schema_id: &str, tenant: &TenantId, was_un
         Err(error) => {
             if !std::mem::replace(was_unreadable, true) {
                 match &*error.kind {
-                    // Everything else works without this permission, so this is not a warning.
+                    // Everything else works without this permission, so its absence is not a warning.
                     kind @ (ErrorKind::Forbidden(_) | ErrorKind::Unauthorized(_)) => tracing::info!(
                         reason = %kind,
                         "the sink's credential may not read Platform's schema (permission View Schemas), so it is not compared with the fields that this version writes"
@@ -177,7 +177,7 @@ mod tests {
         Seen::Lacks(vec!["_acme/customerio/metric".to_owned()])
     }
 
-    /// The client's own timeout is 30 s.
+    /// The client's own timeout of 30 s is much longer than [`FIRST`].
     #[tokio::test(flavor = "multi_thread")]
     async fn the_sink_stops_waiting_for_the_first_comparison_if_platform_does_not_answer() {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(State::Lacks.after(&Seen::Unknown, now), State::Lacks);
         let settles = State::Settles(now + SETTLING);
         assert_eq!(settles.after(&Seen::Unknown, now), settles);
-        assert_eq!(settles.after(&Seen::Unknown, now + SETTLING), State::Fits, "the field had appeared");
+        assert_eq!(settles.after(&Seen::Unknown, now + SETTLING), State::Fits, "the field had appeared before");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Decodes each record with the schema that it was written with, and waits while that schema is unknown.
 //!
-//! A record whose schema is unknown never becomes a dead letter: all records after it wait, and the log says once what
-//! an operator must do.
+//! A record whose schema is unknown never becomes a dead letter: this record and all records after it wait, and the log
+//! says once what an operator must do.
 
 use std::sync::Arc;
 use std::time::Duration;

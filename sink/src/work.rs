@@ -19,7 +19,7 @@ pub(crate) trait Sourced {
 /// A record whose event is ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Item {
-    /// The record's claim in the ledger, which needs a durable outcome in the end.
+    /// The record's claim in the ledger: it must be settled with a durable outcome, or released.
     pub(crate) claim: Claim,
     /// The record as it was read; a dead letter contains it unchanged.
     pub(crate) record: PackedRecord,
@@ -119,7 +119,7 @@ pub(crate) enum Code {
     Refused,
     /// The record is larger than a request may be.
     TooLarge,
-    /// Platform responds with 500 to this record alone, every time.
+    /// Platform responds with 500 whenever this record is sent alone.
     ServerError,
     /// The bytes are not an event.
     Undecodable,
@@ -143,7 +143,7 @@ impl Code {
 pub(crate) enum DeadLetterReason {
     /// Platform refuses the record, with this status and message.
     Refused(u16, String),
-    /// Platform responds with 500 to this record and to no other.
+    /// Platform responds with 500 whenever this record is sent alone, and accepts others.
     ServerError,
     /// The record cannot be sent at all.
     Unsendable(Code, String),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_receive_time_of_a_record_without_the_header_is_its_timestamp() {
+    fn the_receive_time_of_a_record_without_received_at_is_its_timestamp() {
         let with_header = item(&[Header { name: header::RECEIVED_AT, value: Some(b"5") }]);
         let unreadable = item(&[Header { name: header::RECEIVED_AT, value: Some(&[0xff]) }]);
         assert_eq!(with_header.received_at(), 5);

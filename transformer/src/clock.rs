@@ -1,4 +1,4 @@
-//! Detects that the gateway's clock is ahead of this machine's clock, so that one of the two is wrong.
+//! Detects that the gateway's clock is ahead of this machine's clock. One of the two clocks is then wrong.
 
 use service::{Activity, Reason, Trouble};
 

@@ -145,14 +145,14 @@ pub struct Settings {
     pub(crate) max_body: usize,
     /// The Schema Registry that assigns the schema's id; `None` if records contain the schema's fingerprint instead.
     pub(crate) registry: Option<RegistrySettings>,
-    /// The mapping options of all sources, which `validate` has loaded successfully.
+    /// The mapping options of all sources. `validate` has checked that they can be loaded.
     pub(crate) mapping: MappingArgs,
 }
 
-/// Maximum number of ids in one partition's window. Entries are numbered with 32 bits.
+/// Maximum number of ids in one partition's window. It must be below 2^32, because entries have 32-bit numbers.
 const LARGEST_WINDOW: usize = 100_000_000;
 
-/// Number of bytes that all workers together fetch ahead.
+/// Maximum number of bytes that the consumers of all workers together fetch ahead.
 const FETCH_BYTES: usize = 4 * 1024 * 1024;
 
 impl ServiceConfig for Config {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_reported_at_once() {
+    fn all_problems_of_the_configuration_are_reported_at_once() {
         let config = parse(&[
             "--workers=0",
             "--commit-interval=30s",
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_instance_at_hostname_becomes_the_host_name_of_the_machine() {
+    fn the_instance_option_with_at_hostname_uses_the_host_name() {
         let settings = parse(&["--instance=@hostname"]).validate().unwrap();
         assert!(settings.instance.is_some_and(|instance| !instance.is_empty() && instance != "@hostname"));
     }

@@ -1,10 +1,10 @@
 //! The dedup window: the ids of events that recently became typed records. With the window, a webhook that is delivered
 //! again does not become a second record.
 //!
-//! The window contains only ids that the typed topic contains: an id is added after its transaction has been committed,
-//! and after an assignment the window is restored from the tail of that partition (`kafka::transaction`). This module
-//! uses neither a Kafka client nor a clock. Its times are the receive times of webhooks, so that a backlog that is
-//! processed late gives the same results as one that is processed at once.
+//! The window contains only ids that the typed topic contains: an id is added after its transaction has been committed.
+//! After an assignment, the window is restored from the tail of the typed topic's partition (`kafka::transaction`).
+//! This module uses neither a Kafka client nor a clock. Its times are the receive times of webhooks, so a backlog that
+//! is processed late gives the same results as one that is processed at once.
 
 mod window;
 
@@ -46,7 +46,8 @@ impl Seconds {
 pub(crate) struct Dedup {
     limits: WindowLimits,
     windows: BTreeMap<Partition, Window>,
-    /// The ids in the open transaction in the order of processing, in which the windows get them after the commit.
+    /// The ids in the open transaction, in the order of processing. After the commit, the windows get them in this
+    /// order.
     open: Vec<(Partition, IdHash, Seconds)>,
     open_ids: HashSet<(Partition, IdHash)>,
 }
@@ -123,17 +124,17 @@ pub(crate) fn received_at(record: &Record<'_>) -> i64 {
     received_at_or(record.header(header::RECEIVED_AT), record.timestamp())
 }
 
-/// Maximum difference between the clocks of gateways and transformers, in milliseconds.
+/// Tolerated difference between the clocks of gateways and transformers, in milliseconds.
 pub(crate) const CLOCK_DIFFERENCE: i64 = contract::limits::CLOCK_TOLERANCE_MS;
 
-/// Returns the receive time that the window uses for this record. `now` is the time at which the typed record is
-/// written, in milliseconds since 1970.
+/// Returns the receive time that the window uses for this record: [`received_at`], limited by [`not_after`]. `now` is
+/// the time at which the typed record is written, in milliseconds since 1970.
 pub(crate) fn received_for_window(record: &Record<'_>, now: i64) -> Seconds {
     Seconds::from_millis(not_after(received_at(record), now))
 }
 
-/// Limits a receive time to the latest possible value. Otherwise one gateway whose clock is far ahead would push all
-/// other ids out of the window.
+/// Limits a receive time to the latest possible value. Otherwise, one gateway whose clock is far ahead would make all
+/// other ids expire.
 fn not_after(received: i64, now: i64) -> i64 {
     received.min(now.saturating_add(CLOCK_DIFFERENCE))
 }

@@ -15,7 +15,7 @@ const CHECK_REGISTRY: &str = "check that SCHEMA_REGISTRY_URL can be reached from
 /// Returns the framing for this run; `None` if the service is stopped before the registry responds.
 ///
 /// # Errors
-/// Fails if the registry refuses the schema, because another request would not help.
+/// Fails if the registry refuses the schema; a retry would not help.
 pub(crate) async fn framing(
     registry: Option<&RegistrySettings>,
     topic: &TopicName,
@@ -24,7 +24,7 @@ pub(crate) async fn framing(
 ) -> Result<Option<Framing>, TaskError> {
     let Some(settings) = registry else { return Ok(Some(Framing::SingleObject)) };
     let registry = SchemaRegistry::new(settings)?;
-    // Confluent's TopicNameStrategy, which its tools expect.
+    // The subject follows Confluent's TopicNameStrategy, which Confluent's tools expect.
     let subject = format!("{topic}-value");
     let asking = waiting.activity("registering the schema at the Schema Registry", Ready::Stays, CHECK_REGISTRY);
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
@@ -50,8 +50,8 @@ pub(crate) async fn framing(
     }
 }
 
-/// Sets the compatibility level of a subject that was just created, because its readers rely on it. An existing subject
-/// keeps the level that its owner chose.
+/// Sets the compatibility level of a subject that was just created, because the readers of the typed topic rely on it.
+/// An existing subject keeps the level that its owner chose.
 async fn require_compatibility(registry: &SchemaRegistry, subject: &str) {
     if let Err(error) = registry.require_full_compatibility(subject).await {
         tracing::warn!(%error, subject, "cannot set the subject's compatibility; set it to FULL_TRANSITIVE yourself");

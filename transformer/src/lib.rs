@@ -1,8 +1,8 @@
 //! Turns raw webhooks into typed XDM records, exactly once.
 //!
 //! Each worker is a thread with its own consumer and transactional producer (`kafka::transaction`); the pure `mapping`
-//! crate decides what a record becomes. This crate connects the two: it decodes headers, encodes Avro, writes dead
-//! letters, and counts outcomes once they are committed. It knows neither HTTP nor Platform's API.
+//! crate decides what a record becomes. This crate connects workers and mapping: it decodes headers, encodes Avro,
+//! writes dead letters, and counts outcomes once they are committed. It knows neither HTTP nor Platform's API.
 
 mod clock;
 mod config;
@@ -31,7 +31,7 @@ use processor::EventProcessor;
 /// Maximum number of records in one transaction. After an abort, at most this many are read again.
 const MAX_RECORDS: usize = 2_000;
 
-/// Time limit for a response of the brokers at the start.
+/// Timeout of each request to the brokers while the transformer starts.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the transformer until `context.stop` is cancelled.
@@ -115,8 +115,8 @@ fn worker_settings(
 ) -> WorkerSettings {
     let name = settings.instance.as_ref().map(|instance| format!("{}-{instance}-{number}", settings.group));
     let transactional_id = name.clone().unwrap_or_else(|| {
-        // Without an instance name, no other process uses this id, so the brokers abort its open transaction only at
-        // the timeout.
+        // Without an instance name, the id is random, so a restarted process does not use it again. The brokers abort a
+        // killed process's open transaction only at the transaction timeout.
         format!("{}-{:016x}-{number}", settings.group, fastrand::u64(..))
     });
     WorkerSettings {
@@ -129,7 +129,8 @@ fn worker_settings(
         output: settings.typed.clone(),
         dead_letters: settings.dead_letters.clone(),
         lookback: Lookback {
-            // About every other offset of a quiet topic is a transaction marker.
+            // About every other offset of a topic with little traffic is a transaction marker, so a restore reads twice
+            // as many offsets as the window has ids.
             offsets: i64::try_from(settings.dedup.ids.saturating_mul(2)).unwrap_or(i64::MAX),
             age: Duration::from_secs(settings.dedup.seconds.into())
                 + Duration::from_millis(dedup::CLOCK_DIFFERENCE.unsigned_abs()),

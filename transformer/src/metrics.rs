@@ -1,4 +1,4 @@
-//! The metrics of the transformer. Outcomes are counted once their transaction is committed.
+//! The metrics of the transformer. An outcome is counted after its transaction has been committed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub(crate) enum Outcome {
     Duplicate,
     /// The record became a dead letter with this code.
     DeadLetter(&'static str),
-    /// Nothing was written, because the body is a test of `customerio-aep check`.
+    /// Nothing was written, because the body is a test webhook of `customerio-aep check`.
     Check,
 }
 
@@ -69,7 +69,7 @@ struct Windows {
     rebuilds: Histogram,
 }
 
-/// The metrics of the records that stay on the raw topic.
+/// The metrics of the records that stay on the raw topic until a restart.
 #[derive(Debug, Clone)]
 struct Holds {
     workers: IntGaugeVec,
@@ -166,10 +166,10 @@ impl Metrics {
         self.windows.seconds.with_label_values(&[&partition]).set(i64::from(reach));
     }
 
-    /// Removes the metrics of a revoked partition, which its new owner reports.
+    /// Removes the metrics of a revoked partition. The worker that gets the partition reports them.
     pub(crate) fn forget_window(&self, partition: Partition) {
         let partition = partition.to_string();
-        // Removing a series that was never shown has no effect.
+        // `remove_label_values` fails if the series was never set, which does not matter here.
         drop(self.windows.ids.remove_label_values(&[&partition]));
         drop(self.windows.seconds.remove_label_values(&[&partition]));
         drop(self.holds.deferred.remove_label_values(&[&partition]));
@@ -360,7 +360,8 @@ impl Tally {
     }
 }
 
-/// Logs that a gateway's clock is slow: at once, then every minute with the number of affected events.
+/// Logs that a gateway's clock is slow: at the first affected event, and then at most once a minute with the number of
+/// affected events.
 #[derive(Debug, Default)]
 struct SlowClock {
     adjusted: u64,
@@ -368,11 +369,11 @@ struct SlowClock {
 }
 
 impl SlowClock {
-    /// Tolerated difference, because synchronised clocks also differ a little.
+    /// Smaller differences are not logged, because synchronised clocks also differ slightly.
     const TOLERATED_MS: i64 = 60_000;
     const EVERY: Duration = Duration::from_secs(60);
 
-    /// Logs if a report is due, and then returns the number of events that it covers.
+    /// Logs a line if one is due, and then returns the number of events that the line covers.
     fn note(&mut self, adjusted: u64, ahead_ms: i64, now: Instant) -> Option<u64> {
         self.adjusted += adjusted;
         let is_due = self.said.is_none_or(|said| now - said >= Self::EVERY);
@@ -407,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exposition_is_pinned() {
+    fn the_metrics_exposition_matches_the_snapshot() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, &"raw".parse().unwrap()).unwrap();
         metrics.rebuilt(Duration::from_millis(200));

@@ -22,7 +22,8 @@ use crate::config::Settings;
 use crate::dedup::{Dedup, IdHash, Window, received_at, received_for_window};
 use crate::metrics::{Hold, Labels, Metrics, Outcome, Tally};
 
-/// Maximum time for which a record of an unknown source waits for a reload. Files are read again every two seconds.
+/// Maximum time for which a record of an unknown source waits for a reload. Files are checked for changes every two
+/// seconds.
 const RELOAD_WAIT: Duration = Duration::from_secs(5);
 
 /// Maps records and writes the results into the worker's transaction.
@@ -31,7 +32,7 @@ pub(crate) struct EventProcessor {
     typed: TopicName,
     dead_letters: TopicName,
     sources: Latest<Sources>,
-    /// [`RELOAD_WAIT`], limited to a part of the transaction timeout.
+    /// [`RELOAD_WAIT`], limited to a quarter of the transaction timeout.
     reload_wait: Duration,
     encoder: Encoder,
     max_body: usize,
@@ -87,8 +88,8 @@ impl EventProcessor {
         })
     }
 
-    /// Waits for a reload of `SOURCES_FILE` if the source is unknown, because the gateway may have read a new source
-    /// first.
+    /// Waits for a reload of `SOURCES_FILE` if the source is unknown: the gateway may have read the changed file before
+    /// the transformer.
     fn wait_for_source(&mut self, name: Option<&str>) {
         let deadline = Instant::now() + self.reload_wait;
         while self.sources.get().get(name).is_none() && Instant::now() < deadline {
@@ -96,8 +97,8 @@ impl EventProcessor {
         }
     }
 
-    /// Writes the typed record. If its event already has one, writes nothing unless a header asks to process the event
-    /// again.
+    /// Writes the typed record, unless its event already has one. A record with the header `reprocess` is always
+    /// written.
     fn typed(&mut self, record: &Record<'_>, typed: &Typed, outbox: &mut Outbox<'_>) -> Labels {
         let (partition, received) = (record.partition(), received_for_window(record, service::unix_millis()));
         let id = IdHash::of(typed.id.as_bytes());
@@ -144,8 +145,8 @@ impl EventProcessor {
         }
     }
 
-    /// Whether a dead letter of this source with this code would exceed the limit, or did so before. Logs the first
-    /// time.
+    /// Whether a dead letter of this source with this code would exceed the limit now, or would have exceeded it
+    /// earlier. Logs an error the first time.
     fn is_over_limit(&mut self, source: &str, code: &'static str) -> bool {
         if self.tripped.iter().any(|(known, other)| known == source && *other == code) {
             return true;
@@ -200,8 +201,8 @@ impl Processor for EventProcessor {
         let source = record.header(header::SOURCE).map(String::from_utf8_lossy);
         self.wait_for_source(source.as_deref());
         let Some(source) = self.sources.get().get(source.as_deref()) else {
-            // The gateway accepted this source, so the webhook is genuine. Mapping with guessed options could merge
-            // the profiles of different people, and a dead letter would have to be replayed.
+            // The gateway accepted this source, so the webhook is genuine. Mapping with guessed options could merge the
+            // profiles of different people, and a dead letter would have to be replayed. So the worker stops.
             return Disposition::Stop(format!(
                 "a record has the source `{}`, which SOURCES_FILE does not name (it names: {}); add it and start again; no record is lost",
                 source.as_deref().unwrap_or(DEFAULT_SOURCE),

@@ -1,6 +1,6 @@
 //! Dead letters: records that a stage could not process or deliver, with their original value and headers, plus headers
-//! that contain the origin and the reason. Also the resolutions that mark dead letters as resolved, and the marks of
-//! sinks.
+//! that contain the origin and the reason. The module also contains the resolutions that mark dead letters as resolved,
+//! and the marks of sinks.
 //!
 //! [`DeadLetter`], [`Resolution`] and [`Mark`] are used for writing and for reading. The services decide which records
 //! become dead letters, and with which codes.

@@ -1,5 +1,5 @@
-//! Default values of options that several programs have. A program that reads what another one has written must assume
-//! the same values.
+//! Default values of options that several programs have. A program that reads the records of another one must use the
+//! same values.
 
 use std::time::Duration;
 

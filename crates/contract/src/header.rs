@@ -27,7 +27,7 @@ pub const TRACEPARENT: &str = "traceparent";
 pub const EVENT_ID: &str = "event-id";
 /// On a typed record: the offset of the raw record that it was mapped from, decimal; the partition is the same.
 pub const RAW_OFFSET: &str = "raw-offset";
-/// On a raw or typed record that was replayed: the position of the original, `topic/partition/offset`.
+/// On a raw or typed record that was replayed: the position of its dead letter, `topic/partition/offset`.
 pub const REPLAY_OF: &str = "replay-of";
 /// On a raw record: the transformer maps the event even if it was mapped before. The value does not matter.
 pub const REPROCESS: &str = "reprocess";
@@ -43,8 +43,8 @@ pub(crate) fn number(value: Option<&[u8]>) -> Option<i64> {
 mod tests {
     use crate::dead_letter::header as dead_letter;
 
-    /// The headers of raw records, typed records and receipts. Records that are already on the topics, and programs of
-    /// others, have these names, so a name never changes.
+    /// The headers of raw records, typed records and receipts. A name never changes, because records that are already
+    /// on the topics, and programs of others, use it.
     const OF_RECORDS: [(&str, &str); 12] = [
         (super::RECEIVED_AT, "received-at"),
         (super::SOURCE, "source"),
@@ -91,18 +91,19 @@ mod tests {
     }
 
     #[test]
-    fn every_header_has_the_name_that_records_on_the_topics_have() {
+    fn every_header_keeps_the_name_that_existing_records_use() {
         for (constant, name) in OF_RECORDS.into_iter().chain(OF_DEAD_LETTERS) {
             assert_eq!(constant, name);
         }
-        assert_eq!(constants(include_str!("header.rs")).len(), OF_RECORDS.len(), "a header without a pinned name");
+        assert_eq!(constants(include_str!("header.rs")).len(), OF_RECORDS.len(), "a header is not in OF_RECORDS");
         let source = include_str!("dead_letter/header.rs");
-        assert_eq!(constants(source).len(), OF_DEAD_LETTERS.len(), "a header without a pinned name");
+        assert_eq!(constants(source).len(), OF_DEAD_LETTERS.len(), "a header is not in OF_DEAD_LETTERS");
     }
 
     #[test]
-    fn the_documented_headers_of_dead_letters_are_those_that_exist() {
-        // The odd pieces are between backquotes. The page shortens a name that follows a longer one: `-partition`.
+    fn docs_dead_letters_md_describes_exactly_the_existing_headers() {
+        // The pieces with odd numbers were between backquotes. The page shortens a name after a longer one:
+        // `-partition` stands for `dead-letter-partition`.
         let page = include_str!("../../../docs/dead-letters.md");
         let quoted: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
         for (_, name) in OF_DEAD_LETTERS {

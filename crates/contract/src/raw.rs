@@ -7,7 +7,7 @@ use crate::header::{self, Header};
 /// Source of a raw record without a `source` header.
 pub const DEFAULT_SOURCE: &str = "default";
 
-/// A raw record as its readers see it.
+/// The parts of a raw record that its readers use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawRecord<'a> {
     /// The body, encoded as it was received.

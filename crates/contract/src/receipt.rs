@@ -151,7 +151,7 @@ mod tests {
         let is_valid = |receipt: &Receipt<'_>| schema.is_valid(&serde_json::from_slice(&receipt.json()).unwrap());
         let bare = Receipt { inlet_id: None, batch_id: None, ..receipt() };
         assert!(is_valid(&receipt()) && is_valid(&bare));
-        assert!(!is_valid(&Receipt { records: Vec::new(), ..receipt() }), "a receipt decides at least one record");
+        assert!(!is_valid(&Receipt { records: Vec::new(), ..receipt() }), "a receipt contains at least one record");
         let mut other: Value = serde_json::from_slice(&receipt().json()).unwrap();
         other["records"][0][4] = "maybe".into();
         assert!(!schema.is_valid(&other));

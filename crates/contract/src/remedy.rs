@@ -1,10 +1,10 @@
-//! What a person does about the topics, as messages of several crates say it.
+//! Remedies for problems with the topics, as several crates show them in messages.
 
-/// What to do about a missing topic, after a message has named the topic.
+/// Remedy for a missing topic, for a message that has already named the topic.
 pub const CREATE_IT: &str = "create it, for example with `customerio-aep setup apply --only kafka`";
 
-/// What to do about a missing topic that the message does not name before.
+/// Remedy for a missing topic, for a message that has not named the topic.
 pub const CREATE_TOPIC: &str = "create the topic, for example with `customerio-aep setup apply --only kafka`";
 
-/// How to compare the settings of the topics with what the services need.
+/// Remedy for topic settings that differ from what the services need.
 pub const COMPARE_SETTINGS: &str = "compare them with `customerio-aep setup plan --only kafka`";

@@ -6,7 +6,7 @@ use crate::header::{self, Header};
 use crate::position::Offset;
 use crate::raw::received_at_or;
 
-/// The headers of a typed record. Reading the value needs an Avro schema, so another crate does it.
+/// The headers of a typed record. Reading the value needs an Avro schema, so the crate `xdm` does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypedRecord<'a> {
     /// The XDM `_id` of the event; empty if the record does not have the header.
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_headers_of_a_typed_record_are_read() {
+    fn a_typed_record_is_read_from_its_headers_and_missing_headers_get_defaults() {
         let headers = [
             (header::EVENT_ID, "01X"),
             (header::RAW_OFFSET, "42"),

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use crate::webhook::{Field, Key, KeySeed};
 
-/// Maximum number of compressed bytes, and of decompressed bytes, that are read. It limits the work for any body.
+/// Maximum number of compressed bytes, and of decompressed bytes, that are read of one body.
 const LIMIT: usize = 64 * 1024;
 
 /// First bytes of every gzip stream (RFC 1952). No JSON text begins with them.

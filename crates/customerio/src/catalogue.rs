@@ -142,8 +142,8 @@ names! {
     Variant {
         /// A campaign, with the campaign fields that the specification requires.
         Campaign = "campaign",
-        /// A step of a workflow: the campaign fields, the fields that a run through a workflow adds, and null for the
-        /// ids of other kinds of message, as in the App API.
+        /// A step of a workflow. `data` has the campaign fields, the fields of the person's run through the workflow,
+        /// and null for the ids of other kinds of message, as in the App API.
         Workflow = "workflow",
         /// An API-triggered broadcast.
         Broadcast = "broadcast",
@@ -169,7 +169,7 @@ pub struct CatalogueEvent {
     pub documented: bool,
     /// Fields of the event itself that the specification requires.
     pub required: &'static [OwnField],
-    /// Optional fields of the event itself. If the payload is unpublished, the fields that are likely.
+    /// Optional fields of the event itself. If the payload is unpublished, these are only the likely fields.
     pub optional: &'static [OwnField],
 }
 

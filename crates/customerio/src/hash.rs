@@ -43,7 +43,7 @@ pub fn sha256_hex<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     hash.hex()
 }
 
-/// Returns the first half of the SHA-256 of `bytes`. It is sufficient to distinguish values, and needs half the memory.
+/// Returns the first half of the SHA-256 of `bytes`. Half a hash is enough to distinguish values, and saves memory.
 #[must_use]
 pub fn sha256_half(bytes: &[u8]) -> [u8; 16] {
     let mut half = [0; 16];

@@ -77,9 +77,9 @@ impl PersonKey {
 /// Returns the key for a body. It is built from the first value that is not blank: `identifiers.id`, `customer_id`,
 /// `cio_id`, the email address in lower case, the event id.
 ///
-/// A gzip body is recognised by its first bytes, not by the request's headers, which a proxy may have left unchanged;
-/// only its beginning is decompressed. If none of these fields can be read, the key is built from the bytes as
-/// received.
+/// A gzip body is recognised by its first bytes, because a proxy that decompresses bodies may leave the header
+/// `Content-Encoding` unchanged. Only the beginning of a gzip body is decompressed. If none of these fields can be
+/// read, the key is built from the bytes as received.
 #[must_use]
 pub fn person_key(body: &[u8]) -> PersonKey {
     let text = Beginning::text(body);

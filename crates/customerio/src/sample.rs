@@ -51,7 +51,7 @@ impl Sample<'_> {
 
     /// Appends the JSON body to `body`.
     pub fn write(&self, body: &mut String) {
-        // For this one event, the specification calls the channel's key `object_type_type`.
+        // For a change of preferences, the specification calls the channel's key `object_type_type`.
         let key = match self.event.metric {
             Metric::PreferencesChanged => "object_type_type",
             _ => "object_type",
@@ -228,13 +228,13 @@ mod tests {
             assert_eq!(data.campaign_id.is_absent(), !matches!(variant, Variant::Campaign | Variant::Workflow));
             assert_eq!(data.delivery_id.is_absent(), variant == Variant::None);
         }
-        // 25 email and push events with 5 kinds of message, 45 events of other channels with 4, 2 person events with 1,
-        // 1 with 5
+        // 25 email and push events have 5 kinds of message, 45 events of other channels have 4, 2 person events have 1,
+        // and 1 person event has 5.
         assert_eq!(count, 312);
     }
 
     #[test]
-    fn each_bad_sample_has_exactly_the_intended_defect() {
+    fn broken_json_cannot_be_parsed_and_without_event_id_has_no_event_id() {
         assert!(matches!(Webhook::parse(broken_json("x").as_bytes()), Err(NotJson::Syntax { .. })));
         assert!(Webhook::parse(without_event_id(1).as_bytes()).unwrap().event_id.is_absent());
     }

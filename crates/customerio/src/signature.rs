@@ -33,8 +33,8 @@ impl SigningKey {
 /// The text of `X-CIO-Timestamp`: 1 to 20 ASCII digits.
 ///
 /// The signed text is `v0:{timestamp}:{body}`. If a timestamp could contain a `:`, anyone with one signed request could
-/// move the boundary between timestamp and body, and a part of the body would be accepted as a body. A timestamp that
-/// contains only digits prevents this.
+/// move the boundary between timestamp and body. The signature would then be valid for a part of the body. The
+/// restriction to digits prevents this attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignatureTimestamp<'a>(&'a [u8]);
 
@@ -56,8 +56,8 @@ impl<'a> SignatureTimestamp<'a> {
     }
 }
 
-/// The signature matches none of the live keys. The error does not tell which part was wrong, and neither may the
-/// response to the sender.
+/// The signature matches none of the live keys. The error does not say which part was wrong, and the response to the
+/// sender must not say it either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature fits none of the live signing keys")]
 pub struct SignatureMismatch;
@@ -130,7 +130,7 @@ pub fn verify(
     verifier.finish(signature)
 }
 
-/// Signs a body like Customer.io. Returns 64 lower-case hex digits.
+/// Signs a body as Customer.io does. Returns 64 lower-case hex digits.
 #[must_use]
 pub fn sign(key: &SigningKey, timestamp: &str, body: &[u8]) -> String {
     let mut context = hmac::Context::with_key(&key.0);

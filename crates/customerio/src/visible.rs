@@ -1,5 +1,5 @@
 //! Removes invisible characters from ids and names. Text that is copied from a web page or a spreadsheet can contain
-//! such characters, and two ids that look the same would then identify two people.
+//! such characters. If they were kept, two ids that look the same would identify two people.
 
 use std::borrow::Cow;
 
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn invisible_characters_are_removed() {
+    fn invisible_characters_are_removed_except_joiners_inside_a_text() {
         let cases = [
             ("u1", "u1"),
             (" u1\t\n", "u1"),

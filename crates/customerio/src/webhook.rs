@@ -1,8 +1,8 @@
 //! A lenient view of one webhook body.
 //!
-//! The view borrows from the body and reads a value only when it is needed. A field of an unexpected type, a missing or
-//! repeated key, a null or an unknown field never make the body unreadable. Only a body that is not a JSON object
-//! cannot be read. The mapping decides what the fields *mean*.
+//! The view borrows from the body and reads a value only when it is needed. A body with fields of an unexpected type,
+//! with missing, repeated or unknown keys, or with nulls can be read. Only a body that is not a JSON object cannot be
+//! read. The mapping decides what the fields *mean*.
 
 mod field;
 
@@ -108,7 +108,7 @@ object_view! {
 }
 
 object_view! {
-    /// Known fields of `data`, of all events (reporting-webhooks specification).
+    /// Known fields of `data`, over all kinds of events (reporting-webhooks specification).
     Data, DataVisitor {
         /// The person's identifiers; see [`Identifiers`].
         identifiers = "identifiers",
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typical_body_is_read() {
+    fn the_known_fields_of_a_body_are_read_and_unknown_fields_are_counted() {
         let body = br#"{"metric":"sent","event_id":"01E4","object_type":"email","timestamp":1613063089,"new":[1],
             "data":{"identifiers":{"id":"42","cio_id":"d9"},"campaign_id":5,"recipients":[{"device_id":"t"},7]}}"#;
         let webhook = Webhook::parse(body).unwrap();
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_and_lone_surrogates_are_read() {
+    fn escapes_are_decoded_and_lone_surrogates_are_replaced() {
         let data = data(r#"{"data":{"subject":"a\n\u00fc\ud83c\udf89","failure_message":"x\ud800y","href":"plain"}}"#);
         assert_eq!(data.subject.text().unwrap(), "a\nü🎉");
         assert!(data.failure_message.text().unwrap().contains('\u{fffd}'));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_has_its_byte_range_in_the_body() {
+    fn span_returns_the_byte_range_of_a_value_in_its_body() {
         let body = br#" {"data": {"recipients": [7, {"a":1} ] } }"#;
         let whole = Field::parse(std::str::from_utf8(body).unwrap()).unwrap();
         let data = Data::of(whole.entries()[0].1).unwrap();

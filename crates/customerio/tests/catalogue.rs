@@ -35,7 +35,7 @@ fn every_catalogue_row_agrees_with_the_specification() {
                 .keys()
                 .map(String::as_str)
                 .collect();
-            // The facts do not contain `workflow`. It is possible wherever `campaign` is.
+            // The specification does not list `workflow`. The catalogue has it wherever it has `campaign`.
             let own = event.variants().iter().filter(|variant| **variant != Variant::Workflow);
             assert_eq!(own.map(|variant| variant.as_str()).collect::<BTreeSet<_>>(), variants);
             assert_eq!(event.variants().contains(&Variant::Workflow), variants.contains("campaign"));

@@ -1,10 +1,11 @@
-//! The partitions a group member is assigned, and which of them are paused.
+//! The partitions that are assigned to a group member, and which of them are paused.
 //!
 //! librdkafka keeps its pause flag through unassign and assign: a partition that was paused, revoked and assigned again
-//! would never be read again. Here, a pause ends with its assignment.
+//! would never be read again. Therefore, [`Assignment`] clears the flag when a partition is assigned or unassigned.
 //!
-//! librdkafka's broker threads do not notice a resume: a thread whose partitions are all paused sleeps for up to a second.
-//! A seek wakes it, so a resume contains one (`rd_kafka_toppar_pause_resume`, `rd_kafka_toppar_set_fetch_state`).
+//! librdkafka's broker threads do not notice a resume: a thread whose partitions are all paused sleeps for up to a
+//! second. A seek wakes the thread, so [`Assignment::resume`] also seeks (see `rd_kafka_toppar_pause_resume` and
+//! `rd_kafka_toppar_set_fetch_state` in librdkafka).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -53,7 +54,7 @@ impl Assignment {
         }
     }
 
-    /// Removes partitions. Skips those that were never added, because librdkafka does not know them either.
+    /// Removes partitions. Skips those that were never added, because librdkafka does not know them.
     pub(crate) fn unassign(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         let added: Vec<Partition> =
             partitions.iter().copied().filter(|partition| self.partitions.contains_key(partition)).collect();
@@ -82,8 +83,7 @@ impl Assignment {
         sought.map(drop).map_err(KafkaError::during("continuing to read partitions"))
     }
 
-    /// Clears the pause flag of partitions. This does not wake their broker threads: a caller that needs that seeks
-    /// afterwards.
+    /// Clears the pause flag of partitions. This does not wake sleeping broker threads, so a resume must also seek.
     fn end_pause(&mut self, client: &impl GroupClient, partitions: &[Partition]) -> Result<(), KafkaError> {
         self.set(partitions, Fetching::Running);
         let list = partition_list::partitions(&self.topic, partitions);
@@ -103,7 +103,7 @@ impl Assignment {
         self.partitions.get(&partition) == Some(&Fetching::Running)
     }
 
-    /// The assigned partitions, in order.
+    /// The assigned partitions, in ascending order.
     pub(crate) fn partitions(&self) -> Vec<Partition> {
         self.partitions.keys().copied().collect()
     }
@@ -122,7 +122,7 @@ pub(crate) struct ReadProgress {
 #[derive(Debug, Clone, Copy)]
 struct Standstill {
     offset: Offset,
-    /// How long records were due in total.
+    /// Total time for which records were due at this offset.
     due: Duration,
     seen: Instant,
 }
@@ -139,9 +139,9 @@ impl Unread {
         Self { after, partitions: BTreeMap::new() }
     }
 
-    /// Takes the progress of each partition. Returns a partition that has returned no record although records were due
-    /// for the time limit in total. Time during which no record is due does not count. Only progress resets the total,
-    /// because a partition may be paused and resumed many times.
+    /// Takes the progress of each partition. Returns a partition without progress, if its records were due for the time
+    /// limit in total. Time during which no record is due does not count. Only progress resets the total, because a
+    /// partition may be paused and resumed many times.
     pub(crate) fn look(&mut self, progress: impl Iterator<Item = ReadProgress>, now: Instant) -> Option<Partition> {
         let mut partitions = BTreeMap::new();
         let mut found = None;
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn every_assigned_partition_that_is_not_paused_is_read_after_any_history() {
+    fn an_unpaused_partition_is_read_after_any_sequence_of_assigns_and_pauses() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 3, 1).unwrap();
         let connection = Connection::plaintext(&cluster.bootstrap_servers(), "test");

@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError as RdError;
 use crate::connection::Connection;
 use crate::error::KafkaError;
 
-/// Callbacks of one kind of client. [`Context`] contains what all clients do.
+/// Callbacks of one kind of client. [`Context`] implements the callbacks that are the same for all clients.
 pub(crate) trait Callbacks: Send + Sync + 'static {
     /// Handles an error of the client that librdkafka reports. Returns whether [`Context`] logs the error.
     fn error(&self, _error: &RdError, _reason: &str) -> bool {
@@ -19,7 +19,7 @@ pub(crate) trait Callbacks: Send + Sync + 'static {
     }
 }
 
-/// Callbacks of a client that does nothing but log.
+/// Callbacks of a client that only logs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LogOnly;
 
@@ -73,8 +73,8 @@ pub(crate) fn observer(connection: &Connection, isolation: Isolation) -> Result<
 }
 
 /// Like [`observer`], for a service that reads while it does other work and has little memory for the records. A fetch
-/// response counts towards the queue's limit only once it has arrived and is unpacked, for each partition separately,
-/// so it must be small compared with the queue.
+/// response counts towards the limit of librdkafka's queue only once it has arrived and is unpacked, for each partition
+/// separately, so responses must be small compared with the queue.
 pub(crate) fn frugal_observer(connection: &Connection, isolation: Isolation) -> Result<PlainConsumer, KafkaError> {
     let mut config = observing(connection, isolation);
     set_default(&mut config, "queued.max.messages.kbytes", "2048");
@@ -111,7 +111,7 @@ pub(crate) fn outsider(connection: &Connection, group: &str) -> Result<PlainCons
     create(&config)
 }
 
-/// Creates a consumer that does nothing but log in its callbacks. Does not wait for a connection.
+/// Creates a consumer whose callbacks only log. Does not wait for a connection.
 pub(crate) fn create(config: &ClientConfig) -> Result<PlainConsumer, KafkaError> {
     create_with(config, LogOnly)
 }
@@ -125,10 +125,10 @@ where
     config.create_with_context(Context(callbacks)).map_err(|error| KafkaError::Configuration(error.to_string()))
 }
 
-/// Limits a fetch response to `bytes`, but at least 64 KiB and at most 1 MiB. Each partition gets up to half of it. A
-/// response counts towards the queue's limit only once it has arrived and is unpacked: similar records in one batch
-/// take 10 to 25 times their compressed size, and librdkafka's buffers up to 1.75 times that. A record that is larger
-/// is fetched by itself (KIP-74).
+/// Limits a fetch response to `bytes`, but at least 64 KiB and at most 1 MiB. One partition gets at most half of a
+/// response. The limit matters because a response counts towards the limit of librdkafka's queue only once it is
+/// unpacked: similar records of one batch then take 10 to 25 times their compressed size, and librdkafka's buffers up
+/// to 1.75 times the unpacked size. A record that is larger than the limit is fetched by itself (KIP-74).
 pub(crate) fn limit_responses(config: &mut ClientConfig, bytes: usize) {
     let response = bytes.clamp(64 * 1024, 1024 * 1024);
     set_default(config, "fetch.message.max.bytes", &(response / 2).to_string());
@@ -151,8 +151,8 @@ pub(crate) fn set_default(config: &mut ClientConfig, key: &str, value: &str) {
 /// never the content of a record.
 fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
-        // The failed call also returns this error, and its caller reports it with a remedy. (A producer that is fenced
-        // while it is idle reports the error with its next record.)
+        // The failed call also returns this error, and the caller reports the error with a remedy. (A producer that is
+        // fenced while it is idle reports the error with its next record.)
         _ if matches!(facility, "FATAL" | "TXNERR") => tracing::debug!(target: "librdkafka", facility, "{line}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{line}");

@@ -1,7 +1,7 @@
 //! Commits offsets on a separate thread. librdkafka reports the result of an asynchronous commit only to a callback
-//! that rdkafka does not set, so a caller has to wait for the result. This can take a minute: librdkafka waits for a
-//! coordinator, and repeats a request to a broker that does not respond. The thread that polls must not wait that long,
-//! because a rebalance of the whole group waits for it.
+//! that rdkafka does not set, so a caller has to wait for the result. The wait can take a minute: librdkafka waits for
+//! a coordinator, and repeats a request to a broker that does not respond. The thread that polls must not wait that
+//! long, because every rebalance of the group waits for that thread.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -21,10 +21,10 @@ pub(crate) const COMMIT_WAIT: Duration = Duration::from_secs(5);
 /// Interval at which a wait for a commit checks whether a stop was requested.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
-/// The result of a commit, and the note that the caller has passed with the order.
+/// The result of a commit, and the note that the caller passed to [`Committer::order`].
 pub(crate) type Committed<T> = (Result<(), KafkaError>, T);
 
-/// The thread that commits, with at most one commit at a time. The module's documentation gives the reason for it.
+/// The thread that commits, with at most one commit at a time. The module's documentation says why it exists.
 pub(crate) struct Committer<T> {
     orders: mpsc::Sender<(TopicPartitionList, T)>,
     results: mpsc::Receiver<Committed<T>>,
@@ -66,8 +66,8 @@ impl<T: Send + 'static> Committer<T> {
         Some(result)
     }
 
-    /// Waits for the commit in progress, if there is one: a late commit must not overwrite a newer commit, or a commit
-    /// of the partition's next owner. Returns `None` at the deadline; the commit is then still in progress.
+    /// Waits for the commit in progress, because a late commit must not overwrite a newer commit, or a commit of the
+    /// partition's next owner. Returns `None` if no commit is in progress, or if the deadline passes before its end.
     pub(crate) fn wait(&mut self, deadline: Instant) -> Option<Committed<T>> {
         self.begun?;
         let left = deadline.saturating_duration_since(Instant::now());
@@ -81,8 +81,9 @@ impl<T: Send + 'static> Committer<T> {
     }
 
     /// Waits for the last commit of a client after [`GroupClient::close`]: the next client must not start before the
-    /// commit has ended. The client is polled meanwhile, so that it answers rebalances and the group does not wait for
-    /// it. Once a stop is requested, it waits at most until the commit has lasted for [`COMMIT_WAIT`].
+    /// commit has ended. Polls the client meanwhile, because the client answers rebalances only while it is polled.
+    /// Returns `None` if no commit is in progress, or if a stop is requested and the commit has lasted for
+    /// [`COMMIT_WAIT`].
     pub(crate) fn wait_for_last(
         &mut self,
         client: &impl GroupClient,
@@ -96,7 +97,7 @@ impl<T: Send + 'static> Committer<T> {
             if let Some(committed) = self.wait(now + STOP_CHECK) {
                 return Some(committed);
             }
-            // Records that the client still returns will be read again.
+            // Drops records that the client still returns: no offset of them is committed, so they are read again.
             drop(client.poll(Duration::ZERO));
         }
         None
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_polled_during_the_wait_for_its_last_commit() {
+    fn the_wait_for_the_last_commit_of_a_client_polls_that_client() {
         let client = Arc::new(FakeClient::default());
         let mut committer = busy(&client);
         client.rebalance(Rebalance::Revoke { partitions: vec![Partition(0)], lost: false });
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_limits_the_wait_for_the_last_commit() {
+    fn a_stop_limits_the_wait_for_the_last_commit_to_five_seconds() {
         let client = Arc::new(FakeClient::default());
         let mut committer = busy(&client);
         let stop = CancellationToken::new();

@@ -1,23 +1,23 @@
-//! Progress in a partition of which some records were deferred: they stay on the topic until a person decides, while
-//! the records after them are processed.
+//! Progress in a partition with deferred records. These stay on the topic until a person decides about them, while the
+//! records after them are processed.
 //!
 //! The committed offset is the offset of the first deferred record, so that Kafka's lag and every monitoring tool
 //! include the unprocessed records. The metadata of the same commit lists the processed records after that offset. So
-//! both become visible in one transaction, and the next owner of the partition neither repeats nor skips a record.
+//! offset and list become visible together, and the next owner of the partition neither repeats nor skips a record.
 
 use std::fmt::Write;
 
 use contract::Offset;
 
-/// Maximum bytes of the list of deferred records in a commit's metadata. Brokers accept 4,096 bytes
-/// (`offset.metadata.max.bytes`), including the fingerprint of the last record. The limit is enough for more than 800
-/// short runs of deferred records in a partition.
+/// Maximum bytes of the list of deferred records in a commit's metadata. Brokers accept 4,096 bytes of metadata by
+/// default (`offset.metadata.max.bytes`), which also contains the fingerprint of the last record. The list has room for
+/// more than 800 short runs of consecutive deferred records.
 const LONGEST_TEXT: usize = 3_500;
 
-/// Prefix of that list in the metadata.
+/// Prefix of the list of deferred records in the metadata.
 const MARK: &str = "deferred ";
 
-/// Ascending ranges of offsets that neither overlap nor touch; each with its exclusive end.
+/// Ascending ranges of offsets with exclusive ends. The ranges neither overlap nor touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Ranges(Vec<(Offset, Offset)>);
 
@@ -110,8 +110,8 @@ impl Consumed {
         offset >= self.next || self.deferred.contains(offset)
     }
 
-    /// Marks the record at this offset as processed. It must not have been processed before. Returns the value with
-    /// which [`Consumed::put_back`] undoes this.
+    /// Marks the record at this offset as processed. The record must not have been processed before. Returns the value
+    /// with which [`Consumed::put_back`] undoes this call.
     pub fn process(&mut self, offset: Offset) -> Undo {
         let undo = Undo { offset, next: self.next };
         self.deferred.remove(offset);
@@ -164,7 +164,7 @@ impl Consumed {
         for &(start, end) in &self.deferred.0 {
             let gap = start.0 - at.0;
             let separator = if at == self.frontier() { "" } else { "." };
-            // The first run starts at the frontier.
+            // The first run starts at the frontier, so no gap comes before it.
             let gap = if separator.is_empty() { String::new() } else { format!("{gap:x}.") };
             write!(text, "{separator}{gap}{:x}", end.0 - start.0).ok()?;
             at = end;
@@ -268,12 +268,15 @@ mod tests {
         consumed.process(offset);
         assert_eq!(Consumed::read(consumed.frontier(), &consumed.note().unwrap()), consumed);
         let mut long = Consumed::at(Offset(0));
-        assert!((0..100_000).all(|offset| long.defer(Offset(offset))), "one run");
+        assert!(
+            (0..100_000).all(|offset| long.defer(Offset(offset))),
+            "consecutive records are one run, however many they are"
+        );
     }
 
     proptest! {
         #[test]
-        fn consumed_offsets_behave_like_a_set(
+        fn progress_matches_a_model_and_is_restored_from_its_metadata(
             start in (0_i64..1000).prop_map(Offset),
             steps in prop::collection::vec((0_i64..40, any::<bool>()), 0..80),
         ) {

@@ -2,9 +2,9 @@
 //! come back through another. Offsets are committed only up to the frontier, before which every record has a durable
 //! outcome ([`crate::ledger`]).
 //!
-//! One thread polls and never waits for the work. Outstanding records are limited in bytes by pausing the partitions.
-//! When partitions are revoked, the work on them is drained first, up to a deadline; records that are not settled by
-//! then will be read again by the next owner.
+//! One thread polls. It limits the bytes of outstanding records by pausing the partitions. It waits for the work only
+//! before a revoke or a stop, and at most until a deadline. Records that are not settled by then are read again by the
+//! next owner of their partition.
 
 use std::fmt;
 use std::sync::Arc;
@@ -74,14 +74,14 @@ pub enum Feed {
     Record(Claim, PackedRecord),
     /// Number of partitions that are assigned now.
     Assigned(usize),
-    /// These partitions are being revoked, or are lost. The receiver releases their records that it has not sent, and
-    /// settles those in flight.
+    /// These partitions are being revoked, or are lost. The receiver releases their records that wait, and settles the
+    /// records on which work is in progress.
     Revoking(Vec<Partition>),
     /// The consumer stops. The receiver treats all partitions as for [`Feed::Revoking`].
     Stopping,
 }
 
-/// Flag: started records wait for an external system, which may take any time. Cheap to clone.
+/// Flag that says that started records wait for an external system, without a time limit. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct ExternalWait(Arc<AtomicBool>);
 
@@ -116,7 +116,7 @@ impl fmt::Debug for Settler {
 }
 
 impl Settler {
-    /// Reports that the work on these records, or their next step, begins. From now on an outcome is due, and the stall
+    /// Reports that the work on these records, or its next step, begins. From now on an outcome is due, and the stall
     /// clock of their partitions runs. Records that only wait (for their turn, for a rate limit) are not started.
     pub fn started(&self, claims: Vec<Claim>) {
         self.send(Settlement::Started(claims));
@@ -132,7 +132,8 @@ impl Settler {
         self.send(Settlement::Settled(claims));
     }
 
-    /// Reports that no work was done on these records. The next owner of their partitions reads them again.
+    /// Reports that the work on these records has ended without an outcome. The next owner of their partitions reads
+    /// the records again.
     pub fn release(&self, claims: Vec<Claim>) {
         self.send(Settlement::Released(claims));
     }

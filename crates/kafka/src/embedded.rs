@@ -2,7 +2,7 @@
 //!
 //! The mock cluster responds to requests, but it is not a transactional broker: records of aborted transactions stay
 //! visible, offsets sent with a transaction are lost, zombies are not fenced, and a partition keeps at most 5 MiB. It
-//! proves nothing about exactly-once, and must not hold data that must not be lost.
+//! proves nothing about exactly-once, and is not a place for data that anyone needs.
 
 use std::fmt;
 

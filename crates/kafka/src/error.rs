@@ -16,7 +16,7 @@ pub enum KafkaError {
     Unreachable {
         /// The configured bootstrap servers.
         bootstrap: String,
-        /// Time that was waited, in seconds.
+        /// Time limit of the query in seconds.
         seconds: u64,
         /// librdkafka's last error.
         reason: String,
@@ -24,7 +24,7 @@ pub enum KafkaError {
     /// A topic does not exist.
     #[error("the topic `{0}` does not exist; {create}", create = CREATE_IT)]
     NoTopic(String),
-    /// A started record has no outcome for too long, although the work does not wait for an external system.
+    /// A started record has had no outcome for too long, although the work does not wait for an external system.
     #[error(
         "the record at offset {offset} of partition {partition} of `{topic}` has been in progress for {after:?} without an outcome; this is a defect, please report it with the log. No record is lost: a restart continues at that record"
     )]

@@ -1,5 +1,5 @@
 //! A group client without brokers, for the tests of the sessions. Like librdkafka, it keeps the pause of a partition
-//! through a revoke. It panics if it is polled while a rebalance that it has reported is not applied yet.
+//! through a revoke. It panics if a session polls again before it has taken the rebalance that the last poll noted.
 #![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,7 +28,7 @@ pub(crate) enum Call {
 struct State {
     /// Offsets and sizes of the records of each partition.
     log: BTreeMap<Partition, Vec<(i64, usize)>>,
-    /// Rebalances that the next polls find.
+    /// Rebalances that the next polls note.
     coming: VecDeque<Rebalance>,
     noted: VecDeque<Rebalance>,
     poll_errors: VecDeque<RdError>,
@@ -57,7 +57,7 @@ impl FakeClient {
         self.state().log.entry(partition).or_default().extend(offsets.map(|offset| (offset, bytes)));
     }
 
-    /// Makes the next poll find this rebalance.
+    /// Makes the next poll note this rebalance.
     pub(crate) fn rebalance(&self, rebalance: Rebalance) {
         self.state().coming.push_back(rebalance);
     }
@@ -72,7 +72,7 @@ impl FakeClient {
         self.state().commit_errors.push_back(code);
     }
 
-    /// Makes commits wait, as for a coordinator, until this is called with `false`.
+    /// With `true`, makes commits wait, as if there were no coordinator, until a call with `false`.
     pub(crate) fn hold_commits(&self, hold: bool) {
         self.state().holds_commits = hold;
     }

@@ -1,8 +1,8 @@
 //! Fingerprints of processed records, which show whether a partition's log is still the one that was read.
 //!
-//! Offsets cannot show that. A topic that was deleted and created again has the same offsets with other records, and
-//! after an unclean leader election, new records get the offsets of removed ones. rdkafka exposes neither topic ids nor
-//! leader epochs, so the last processed record itself is looked up again
+//! Offsets alone do not show this. A topic that was deleted and created again has the same offsets with other records,
+//! and after an unclean leader election, new records get the offsets of removed ones. rdkafka exposes neither topic ids
+//! nor leader epochs, so the last processed record itself is looked up again
 //! (docs/adr/0009-fingerprints-of-processed-records.md).
 
 use std::fmt;
@@ -19,7 +19,7 @@ pub(crate) struct Fingerprint {
     pub(crate) offset: Offset,
     /// Timestamp of the record in milliseconds since 1970; -1 if the record has none.
     pub(crate) timestamp: i64,
-    /// Size of the record's value.
+    /// Size of the record's value in bytes.
     pub(crate) bytes: usize,
 }
 

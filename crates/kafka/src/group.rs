@@ -1,9 +1,9 @@
 //! The consumer side of a group: the configuration of our consumers, and the callbacks that librdkafka makes while we
 //! poll.
 //!
-//! The callback only *notes* a rebalance. The polling thread applies it before the next poll, and answers it with the call
-//! that assigns or unassigns the partitions. librdkafka waits for the answer, so a partition is never revoked while work
-//! on it is in progress. While the consumer closes, the callback answers at once.
+//! The rebalance callback only *notes* a rebalance. The polling thread applies the rebalance before the next poll, and
+//! answers it by assigning or unassigning the partitions. librdkafka waits for this answer, so the thread can first end
+//! the work on a revoked partition. While the consumer closes, the callback answers at once.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,8 +111,8 @@ pub(crate) trait GroupClient: Send + Sync + 'static {
     fn pause(&self, list: &TopicPartitionList) -> KafkaResult<()>;
     /// Resumes fetching partitions.
     fn resume(&self, list: &TopicPartitionList) -> KafkaResult<()>;
-    /// Sets the next offsets to read; waits for that at most for `timeout`, or not at all if it is zero. The result has an
-    /// error for each partition.
+    /// Sets the next offsets to read. Waits for the result at most for `timeout`, or not at all if `timeout` is zero.
+    /// In the returned list, each partition whose seek failed has an error.
     fn seek(&self, list: TopicPartitionList, timeout: Duration) -> KafkaResult<TopicPartitionList>;
     /// Commits offsets and waits for the result. The call has no timeout, because librdkafka waits for a coordinator.
     fn commit(&self, list: &TopicPartitionList) -> KafkaResult<()>;
@@ -227,11 +227,11 @@ pub(crate) fn consumer(connection: &Connection, settings: &GroupSettings<'_>) ->
     set_default(&mut config, "heartbeat.interval.ms", "500");
     set_default(&mut config, "reconnect.backoff.max.ms", "1000");
     set_default(&mut config, "fetch.wait.max.ms", "100");
-    // A broker that stops responding without closing its connections delays commits, and new partitions with them, by
-    // this long.
+    // A broker that stops responding without closing its connections delays commits by this long, and so also the first
+    // records of new partitions.
     set_default(&mut config, "socket.timeout.ms", "15000");
-    // Interval at which new partitions of a topic are noticed. librdkafka's default of five minutes is too long for the
-    // events in them.
+    // Interval at which librdkafka notices new partitions of a topic. Its default would delay the events in a new
+    // partition by up to five minutes.
     set_default(&mut config, "topic.metadata.refresh.interval.ms", "30000");
     if let Some(client_id) = settings.client_id {
         config.set("client.id", client_id);
@@ -248,7 +248,7 @@ mod tests {
 
     use super::*;
 
-    /// Without the answers of `close`, librdkafka would wait forever.
+    /// If `close` did not answer the rebalance, librdkafka would wait forever.
     #[test]
     fn a_consumer_with_an_unanswered_rebalance_can_be_closed() {
         let cluster = MockCluster::new(1).unwrap();
@@ -286,6 +286,6 @@ mod tests {
             }
             done.send(()).unwrap();
         });
-        assert_eq!(closed.recv_timeout(Duration::from_secs(20)), Ok(()), "they do not close");
+        assert_eq!(closed.recv_timeout(Duration::from_secs(20)), Ok(()), "the consumers do not close");
     }
 }

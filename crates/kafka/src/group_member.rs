@@ -1,5 +1,5 @@
-//! A member of a consumer group: the common part of consumer and worker. It polls, keeps the assignment, and detects
-//! that its client must be replaced. The caller decides how a rebalance affects its records.
+//! A member of a consumer group, for [`crate::consumer`] and [`crate::transaction`]. It polls, keeps the assignment,
+//! and detects that its client must be replaced. The caller decides how a rebalance affects records in progress.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +28,8 @@ pub(crate) enum Event<'c> {
     /// The group assigns these partitions. The rebalance completes only after the caller has called
     /// [`GroupMember::add`], possibly with an empty list.
     Assigned(Vec<Partition>),
-    /// The group takes these partitions back. They belong to the member until it has removed them; if they are lost,
-    /// another member may own them already.
+    /// The group takes these partitions back. They belong to the member until it calls [`GroupMember::remove`]; if they
+    /// are lost, another member may own them already.
     Revoked { partitions: Vec<Partition>, lost: bool },
     /// The client must be replaced, for this reason.
     Gone(String),
@@ -75,7 +75,7 @@ impl<C: GroupClient> GroupMember<C> {
                 Event::Record(record)
             }
             Some(Err(error)) if !matches!(error, RdError::PartitionEOF(_)) => self.failed(&error),
-            // The callback may have noted a rebalance.
+            // `poll` may have called the rebalance callback, which only notes the rebalance.
             None | Some(Err(_)) => {
                 self.client.next_rebalance().map_or(Event::Idle, |rebalance| self.rebalanced(rebalance))
             }
@@ -162,7 +162,7 @@ impl<C: GroupClient> GroupMember<C> {
         next: impl Fn(Partition) -> Option<ReadProgress>,
     ) -> Option<String> {
         let assignment = &self.assignment;
-        // Nothing can be read during an outage, and its end is noticed by librdkafka.
+        // During an outage nothing can be read. librdkafka notices the end of the outage by itself.
         let reachable = !self.health.brokers.fails();
         let progress = assignment.partitions().into_iter().filter_map(|partition| {
             let ReadProgress { position, is_due } = next(partition)?;
@@ -177,7 +177,7 @@ impl<C: GroupClient> GroupMember<C> {
         ))
     }
 
-    /// Prepares the client for being dropped: from here on it answers rebalances itself.
+    /// Prepares the client for being dropped: from here on the client answers rebalances by itself.
     pub(crate) fn close(&self) {
         self.client.close(&self.topic);
     }

@@ -22,9 +22,9 @@ pub struct KafkaHealth {
     registering: Activity,
     /// Passing records on to the code that processes them.
     handing_on: Activity,
-    /// Reading past transactions of other processes, which can delay readers.
+    /// Reading the records after an open transaction of another process: the transaction delays them until it ends.
     pub(crate) open_transactions: Activity,
-    /// Restoring the state of newly assigned partitions, which transactions of other processes can delay.
+    /// Restoring the state of newly assigned partitions: an open transaction of another process can delay this.
     restoring: Activity,
 }
 
@@ -39,8 +39,8 @@ impl KafkaHealth {
     #[must_use]
     pub fn new(waiting: &Waiting, ready: Ready) -> Self {
         let activity = |name, ready| waiting.activity(name, ready, CHECK_BROKERS);
-        // `brokers` and `group` already report an outage. A failed write affects readiness only if it is permanent:
-        // this instance may lack a permission that another instance has.
+        // `brokers` and `group` already report an outage. A failed write affects readiness only if the failure is
+        // permanent: this instance may lack a permission that another instance has.
         let writing = if ready == Ready::Depends { Ready::DependsIfPermanent } else { ready };
         Self {
             brokers: activity("asking the Kafka brokers", ready),
@@ -63,8 +63,8 @@ impl KafkaHealth {
         }
     }
 
-    /// Reports the state of the buffer: `since` is the time since which it is full and no record is read; `None` if it
-    /// has room.
+    /// Reports the state of the buffer: `since` is the time at which the buffer became full and reading stopped; `None`
+    /// if the buffer has room.
     pub(crate) fn buffer_full(&self, since: Option<Instant>) {
         match since {
             Some(since) if since.elapsed() >= FULL_FOR_LONG => self.handing_on.failed(Trouble {
@@ -79,7 +79,7 @@ impl KafkaHealth {
 
     /// Reports that a transaction of another process delays the restore of new partitions. `what` describes the delay.
     pub(crate) fn restoring_is_delayed(&self, what: String) {
-        // An outage of the brokers also delays the restore, and `brokers` reports it.
+        // An outage of the brokers also delays the restore, and `brokers` already reports the outage.
         if self.brokers.fails() {
             return;
         }
@@ -91,7 +91,7 @@ impl KafkaHealth {
         self.restoring.succeeded();
     }
 
-    /// Whether Kafka fails for this service until a person changes something.
+    /// Whether one of the activities fails in a way that only a person can fix.
     pub(crate) fn fails_permanently(&self) -> bool {
         [&self.brokers, &self.group, &self.writing, &self.registering].into_iter().any(Activity::fails_permanently)
     }
@@ -128,13 +128,13 @@ pub(crate) fn trouble(error: &RdError) -> Trouble {
     by_code(code(error), error.to_string())
 }
 
-/// Returns reason and remedy of an error code; `cause` is a more detailed text.
+/// Returns reason and remedy of an error code; `cause` describes the failure in the message.
 pub(crate) fn by_code(code: Option<RDKafkaErrorCode>, cause: String) -> Trouble {
     let (reason, remedy) = reason_and_remedy(code);
     Trouble { reason, cause, remedy }
 }
 
-/// Returns the trouble of a member that its consumer group has removed.
+/// Returns the [`Trouble`] to report if the consumer group has removed this member.
 pub(crate) fn assignment_lost() -> Trouble {
     Trouble {
         reason: Reason::Unavailable,

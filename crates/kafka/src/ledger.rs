@@ -98,7 +98,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Marks a record as settled. Returns the size with which it was added.
+    /// Marks a record as settled. Returns the size with which the record was added.
     ///
     /// # Errors
     /// [`LedgerError::NotOutstanding`] if the record was never added, or was settled or released before.
@@ -110,8 +110,8 @@ impl Ledger {
         Ok(bytes)
     }
 
-    /// Marks a record as released: the work on it has ended, and the frontier will not pass it. Returns the size with
-    /// which it was added.
+    /// Marks a record as released: the work on it has ended without an outcome, and the frontier will not pass it.
+    /// Returns the size with which the record was added.
     ///
     /// # Errors
     /// [`LedgerError::NotOutstanding`].
@@ -133,13 +133,13 @@ impl Ledger {
         Ok(slot.bytes)
     }
 
-    /// Notes that everything before `position` has been polled. Offsets that were not added are not records
-    /// (transaction markers, aborted or compacted records), so the frontier of an idle ledger may move to `position`.
+    /// Notes that everything before `position` has been polled. Offsets that were not added have no readable record
+    /// (but a marker, or an aborted or compacted record), so the frontier of an idle ledger moves to `position`.
     pub fn polled_to(&mut self, position: Offset) {
         self.next = self.next.max(position);
     }
 
-    /// The offset before which every record is settled. It may be committed.
+    /// The offset before which every record is settled. This offset may be committed.
     #[must_use]
     pub fn frontier(&self) -> Offset {
         self.slots.front().map_or(self.next, |slot| slot.offset)

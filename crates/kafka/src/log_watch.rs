@@ -1,5 +1,5 @@
-//! Detects whether the log of a consumed partition is replaced while the consumer runs: a thread periodically looks up
-//! a record that was processed some seconds ago.
+//! Detects that the log of a consumed partition is replaced while the consumer runs: a thread periodically looks up a
+//! record that was processed before its previous check.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -111,7 +111,7 @@ impl LogWatch {
         Self { latest: Arc::default(), found: mpsc::channel().1, stop: CancellationToken::new() }
     }
 
-    /// Passes the last processed records to the thread. Called about once a second.
+    /// Passes the last processed records to the thread. Sessions call this about once a second, or more often.
     pub(crate) fn processed(&self, latest: &Latest) {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(latest);
     }
@@ -161,7 +161,7 @@ fn watch(lookup: &LogLookUp, latest: &Mutex<Latest>, report: &mpsc::Sender<Repla
                 }
                 // Without a response, the next check looks up the earlier record again.
                 Ok(None) => {}
-                // The session itself reports the outage; nothing is known about the log.
+                // The check failed, so nothing is known about the log. The session itself reports the outage.
                 Err(error) => tracing::debug!(%error, "looking a processed record up"),
             }
         }

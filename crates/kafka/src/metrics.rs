@@ -44,8 +44,8 @@ pub(crate) enum RebalanceKind {
 }
 
 impl ConsumerMetrics {
-    /// Registers the metrics. `service` is a part of the name of `customerio_{service}_oldest_unsettled_seconds`, and
-    /// `receiver` is the service that sets the header `received-at`, as the help text of that metric calls it.
+    /// Registers the metrics. `service` is a part of the name of `customerio_{service}_oldest_unsettled_seconds`. The
+    /// help text of that metric calls the service that sets the header `received-at` by the name `receiver`.
     ///
     /// # Errors
     /// If the registry already has a metric with one of the names.
@@ -173,7 +173,7 @@ impl ConsumerMetrics {
 
     /// Sets the age of the oldest record without a durable outcome, in milliseconds.
     pub(crate) fn set_oldest(&self, milliseconds: i64) {
-        // Exact up to some 285,000 years.
+        // An `f64` is exact up to about 285,000 years.
         #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds has far less than 53 bits")]
         self.oldest.set(milliseconds as f64 / 1000.0);
     }
@@ -204,7 +204,7 @@ impl ConsumerMetrics {
     }
 }
 
-/// Makes every kind of rebalance present in the exposition before the first one happens.
+/// Creates the counter of every kind of rebalance, so that the exposition has it before the first rebalance.
 fn show_at_zero(rebalances: &IntCounterVec) {
     for kind in ["assigned", "revoked", "lost"] {
         rebalances.with_label_values(&[kind]);
@@ -251,7 +251,7 @@ mod tests {
             let line = text.lines().find(|line| line.starts_with("customerio_kafka_assigned_partitions")).unwrap();
             line.rsplit(' ').next().unwrap().to_owned()
         };
-        assert_eq!(assigned(), "0", "it is present before the first assignment");
+        assert_eq!(assigned(), "0", "the gauge is present before the first assignment");
         metrics.processed_to(Position::new(3, 100));
         metrics.processed_to(Position::new(3, 101));
         metrics.processed_to(Position::new(4, 0));

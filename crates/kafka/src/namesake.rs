@@ -1,9 +1,9 @@
 //! Finds out whether another running process uses the name of a worker whose producer was fenced.
 //!
 //! A producer is fenced if another process initialises its `transactional.id`, and also if its own transaction timed
-//! out; the error is the same. The consumer of a named worker has its own client id, and a running process keeps its
-//! member in the group. So a member with that client id that stays after this worker has left the group belongs to
-//! another process. A member of a broken connection is removed when its session times out.
+//! out; the error is the same. The members of the consumer group show the difference: the client id of a named worker's
+//! consumer contains the name. If a member with this client id remains after this worker has left the group, the member
+//! belongs to another process. A member whose process has died is removed when its session times out.
 
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,12 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// Time limit for a response of the brokers.
 const CALL: Duration = Duration::from_secs(5);
 
-/// Maximum time that another process takes from fencing this one until it joins the group.
+/// Maximum time that another process needs to join the group after it has fenced this one.
 const JOIN: Duration = Duration::from_secs(5);
 
 /// Whether another process is a member of `group` with this client id. The caller's own consumer must be closed. Blocks
-/// until this is known. A member counts only once it has stayed for longer than `session` (the session timeout of the
-/// group's members). Keeps waiting while no broker responds. Returns `None` if `stop` is cancelled first.
+/// until the result is known, also while no broker responds. A member counts only once it has stayed for longer than
+/// `session` (the session timeout of the group's members). Returns `None` if `stop` is cancelled first.
 pub(crate) fn exists(
     connection: &Connection,
     group: &str,

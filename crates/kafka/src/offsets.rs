@@ -1,4 +1,4 @@
-//! Queries about offsets: the range of a partition, the first offset at a time, committed offsets, and open
+//! Queries about offsets: the range of a partition, the first offset at or after a time, committed offsets, and open
 //! transactions.
 
 use std::collections::BTreeMap;
@@ -54,8 +54,8 @@ impl Offsets {
             .collect()
     }
 
-    /// Returns, for each of these partitions, the offset of the first record with a timestamp of `millis` since 1970 or
-    /// later; the partition's end if there is none.
+    /// Returns, for each of these partitions, the offset of the first record with a timestamp at or after `millis`, in
+    /// milliseconds since 1970; the partition's end if there is no such record.
     ///
     /// # Errors
     /// [`KafkaError::Operation`].
@@ -84,7 +84,7 @@ impl Offsets {
     }
 
     /// Waits until no offset before these high watermarks belongs to an open transaction. A reader of committed records
-    /// then sees every record before them that can become visible.
+    /// then sees every committed record before the high watermarks.
     ///
     /// # Errors
     /// [`KafkaError::OpenTransaction`] if a transaction stays open for `patience`.

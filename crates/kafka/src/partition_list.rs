@@ -41,7 +41,7 @@ pub(crate) fn ends(topic: &TopicName, partitions: &[Partition]) -> Result<TopicP
     build(topic, partitions.iter().map(|partition| (*partition, RdOffset::End)))
 }
 
-/// Builds a list for a query of the offsets at a time, in milliseconds since 1970, for partitions of one topic.
+/// Builds a list for querying the first offset at or after a time (milliseconds since 1970) in partitions of one topic.
 pub(crate) fn times(
     topic: &TopicName,
     partitions: &[Partition],

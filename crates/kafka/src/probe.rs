@@ -33,11 +33,11 @@ const CALL: Duration = Duration::from_secs(5);
 /// Time limit for reading the oldest unprocessed records.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Maximum age of a client's last error at which it counts as the cause of a failure.
+/// Maximum age of a client's last error. An older error does not count as the cause of a failed query.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// Time after which an open transaction is reported. With the query interval and the delay of a report added, the
-/// report comes within ten seconds.
+/// Time after which an open transaction is reported. Including the query interval and the delay of a report, this
+/// results in a report within ten seconds.
 const OPEN_TOO_LONG: Duration = Duration::from_secs(5);
 
 /// Callbacks that keep the client's last error, because it is more specific than the error of a failed query.
@@ -167,8 +167,8 @@ impl Probe {
         let stable = self::ends(&reading.committed, &self.topic, &partitions)?;
         reading.metrics.readable_to(&stable);
         reading.look_for_open_transactions(&self.topic, &self.health, &frontiers, &ends, &stable);
-        // Selects the partitions whose frontier is before the end at the last check: their oldest record has waited at
-        // least since then.
+        // Selects the partitions whose frontier is before the end at the previous check: their oldest record has waited
+        // at least since that check.
         let late: Vec<Position> = frontiers
             .iter()
             .filter(|(partition, frontier)| reading.ends.get(*partition).is_some_and(|end| *frontier < end))
@@ -178,7 +178,8 @@ impl Probe {
         reading.show_oldest(&self.all, &self.topic, &late)
     }
 
-    /// Returns the client's last error if there is one, because it is more specific than the error of the failed query.
+    /// Returns the reason and remedy of a failed query. If the query's own reason is not permanent, the client's recent
+    /// error takes precedence, because it is more specific.
     fn trouble(&self, error: &KafkaError) -> Trouble {
         let trouble = kafka_trouble(error);
         match self.all.context().recent() {

@@ -26,7 +26,7 @@ use crate::error::KafkaError;
 use crate::error_table::{DeliveryFailure, delivery_failure};
 use crate::record::Headers;
 
-/// The partitioner of Java clients, so that other producers to the same topic agree with ours.
+/// The partitioner of Java clients, so that other producers choose the same partition for a key as ours.
 pub(crate) const PARTITIONER: &str = "murmur2_random";
 
 /// Settings of a [`DurableProducer`].
@@ -225,7 +225,7 @@ fn in_flight<H: Send + Sync + 'static>(inner: &Inner<H>) -> usize {
 struct Replaceable<H: Send + Sync + 'static> {
     config: ClientConfig,
     current: ArcSwapOption<Inner<H>>,
-    /// Held while a client is built, so that only one thread does it.
+    /// Locked while a client is built, so that only one thread builds it.
     building: Mutex<()>,
 }
 

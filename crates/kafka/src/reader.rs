@@ -1,6 +1,6 @@
-//! Readers of a topic that do not belong to a consumer group: for the audit, for tests, and for commands.
+//! Readers that read a topic outside a consumer group: for the audit, for tests, and for commands.
 //!
-//! They `assign` explicit offsets. A rebalance could set back a reader that subscribed, and the reader would then
+//! A reader calls `assign` with explicit offsets. If it subscribed instead, a rebalance could set it back, and it would
 //! report duplicates that do not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,8 +50,8 @@ impl TopicReader {
         Ok(Self { topic: topic.clone(), consumer, partitions })
     }
 
-    /// Passes records to `visit` until it returns `false`, or until no record arrives and `timeout` is over. Returns
-    /// whether `visit` returned `false`.
+    /// Passes records to `visit` until `visit` returns `false`, or until `timeout` has passed and no more record is
+    /// ready. Returns whether `visit` returned `false`.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] if reading fails permanently.
@@ -132,7 +132,7 @@ pub struct OffsetRange {
     pub partition: Partition,
     /// First offset of the range.
     pub start: Offset,
-    /// Offset after the last one of the range.
+    /// Offset after the last offset of the range.
     pub end: Offset,
 }
 
@@ -176,8 +176,8 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
                 }
                 (record.offset().next() >= offset_range.end).then_some(record.partition())
             }
-            // A replica that is not the leader may not have all records yet, so the position is checked. A marker at
-            // the end of the range is not a record, but moves the position.
+            // `PartitionEOF` alone does not complete a range: a replica that is not the leader may lack records. The
+            // position decides: it also moves past a transaction marker, which is not a record.
             Some(Err(RdError::PartitionEOF(partition))) => match open.get(&Partition(partition)) {
                 Some(offset_range) if is_behind(&consumer, topic, offset_range)? => Some(offset_range.partition),
                 _ => None,
@@ -205,8 +205,8 @@ pub fn read_offset_ranges<E: From<KafkaError>>(
     Ok(())
 }
 
-/// Whether the reader's position is past the range, or all records in the range have expired. Called at the end of what
-/// the reader can read.
+/// Whether the reader's position is past the range, or all records in the range have expired. Called when the reader
+/// reports the end of the partition.
 fn is_behind(consumer: &PlainConsumer, topic: &TopicName, offset_range: &OffsetRange) -> Result<bool, KafkaError> {
     let positions = consumer.position().map_err(KafkaError::during("asking for the position"))?;
     let position = partition_list::find(&positions, topic, offset_range.partition);

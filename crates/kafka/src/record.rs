@@ -37,7 +37,7 @@ impl Headers {
         headers.into_iter().fold(self, |all, (name, value)| all.with(name, value.as_ref()))
     }
 
-    /// Copies headers of another record, in their order, and leaves room for some more.
+    /// Copies the headers of another record, in their order.
     pub fn copied<'h>(headers: impl Iterator<Item = Header<'h>>) -> Self {
         headers.fold(Self::with_capacity(16), Self::with_header)
     }
@@ -58,7 +58,7 @@ impl Headers {
     }
 }
 
-/// A record that was polled. It keeps librdkafka's memory until it is dropped.
+/// A record that was polled. It occupies memory of librdkafka until it is dropped.
 #[derive(Debug)]
 pub(crate) enum Polled<'c> {
     Message(BorrowedMessage<'c>),

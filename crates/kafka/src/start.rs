@@ -87,7 +87,7 @@ pub(crate) struct StartRule<'a> {
     pub(crate) topic: &'a TopicName,
     pub(crate) connection: &'a Connection,
     pub(crate) from_beginning: FromBeginning,
-    /// Partitions whose log was found to be replaced, with the last record of the old log that was processed.
+    /// Partitions whose log was found to be replaced, each with the last processed record of its old log.
     pub(crate) replaced: &'a Latest,
     /// Returns the location of the output that earlier work on a partition has left; `None` if there is none.
     pub(crate) output: &'a dyn Fn(Partition) -> Result<Option<String>, KafkaError>,
@@ -97,7 +97,7 @@ pub(crate) struct StartRule<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundStart {
     pub(crate) position: Position,
-    /// Whether the group has not committed this offset yet. [`new_offsets`] contains it then.
+    /// Whether the group has not committed this offset yet, so that [`new_offsets`] must include it.
     pub(crate) is_new: bool,
     /// Processed and deferred records from this offset on.
     pub(crate) consumed: Consumed,
@@ -112,7 +112,7 @@ impl FoundStart {
         Self { position, is_new, consumed: Consumed::at(position.offset), gap: None }
     }
 
-    /// Creates a start that the group has not committed, before which `lost` records have expired, for tests.
+    /// Creates a start for tests: `lost` records before it have expired, and the group has not committed it.
     pub(crate) fn expired_of_test(position: Position, lost: u64) -> Self {
         Self { gap: Some(Gap::Expired { lost }), ..Self::of_test(position, true) }
     }
@@ -125,7 +125,7 @@ enum Gap {
     Expired { lost: u64 },
     /// The committed offset is after the end of the partition.
     AfterEnd { committed: Option<Offset>, high: Offset },
-    /// The log is not the one that was read; `last` is the offset of the last record of the old log that was processed.
+    /// The log is not the one that was read; `last` is the offset of the last processed record of the old log.
     Replaced { committed: Offset, last: Offset, low: Offset, high: Offset },
 }
 
@@ -168,9 +168,9 @@ impl Gap {
     }
 }
 
-/// Returns the starts that the group has not committed yet, for their commit; `None` if there are none. A member must
-/// commit them before it processes a record: a process that is killed before its first commit may already have left
-/// output (aborted records count as well), and must not look like a lost group when it starts again.
+/// Returns the list for committing the starts that the group has not committed yet; `None` if there are none. A member
+/// must commit them before it processes a record. Otherwise, a process that is killed before its first commit could
+/// leave output (aborted records count as well) without a committed offset, and its group would then look lost.
 pub(crate) fn new_offsets(topic: &TopicName, starts: &[FoundStart]) -> Result<Option<TopicPartitionList>, KafkaError> {
     let new: Vec<_> = starts.iter().filter(|start| start.is_new).map(|start| start.position).collect();
     if new.is_empty() {
@@ -180,7 +180,7 @@ pub(crate) fn new_offsets(topic: &TopicName, starts: &[FoundStart]) -> Result<Op
     partition_list::with_metadata(topic, &new, note).map(Some)
 }
 
-/// Reports what was lost before the starts, after the commit of [`new_offsets`].
+/// Reports the records that were lost before the starts. Called after the commit of [`new_offsets`].
 ///
 /// A loss is not reported if the group has refused the commit: the next member to get the partition finds the same loss
 /// and reports it. After every other result, the new start may be stored, and no member would find the loss again, so
@@ -208,7 +208,7 @@ pub(crate) fn refusal(error: &KafkaError) -> Option<Refusal> {
 }
 
 /// Queries the brokers about the partitions, and returns the start of each. Blocks: each request takes at most
-/// `timeout`, and the one for the committed offsets `pending` more while a transaction delays them.
+/// `timeout`. The request for the committed offsets can take `pending` longer, because an open transaction delays it.
 ///
 /// # Errors
 /// [`KafkaError::LostGroup`] if a person must decide, [`KafkaError::Operation`] if the brokers do not respond.
@@ -241,8 +241,8 @@ pub(crate) fn starts<C: ConsumerContext>(
         };
         let Watermarks { low, mut high } = watermarks(consumer, topic, partition, timeout)?;
         if committed.is_some_and(|committed| committed > high) {
-            // This client does not see records after an open transaction, but an operator may have set the offset to
-            // one of them. Therefore, this queries the real end.
+            // `consumer` does not see records after an open transaction, but an operator may have set the committed
+            // offset to one of them. Therefore, this queries the end including open transactions.
             high = Topics::new(rule.connection)?.watermarks(topic, partition, timeout)?.high;
         }
         let is_in_range = committed.is_some_and(|committed| (low..=high).contains(&committed));
@@ -264,8 +264,8 @@ pub(crate) fn starts<C: ConsumerContext>(
     Ok(starts)
 }
 
-/// Returns the start of a partition whose log is the one that was read before: the committed offset, unless records
-/// expired.
+/// Returns the start of a partition whose log is not known to be replaced: the offset that [`resolve`] decides, or the
+/// first record after it that is not processed.
 fn continued(
     rule: &StartRule<'_>,
     partition: Partition,
@@ -279,7 +279,7 @@ fn continued(
     let (offset, gap) = match resolve(known) {
         Start::At(offset) => (offset, None),
         Start::Expired { at, lost } => {
-            // Some of the records after the committed offset may have been processed while others were deferred.
+            // Records after the committed offset that were processed while others were deferred are not lost.
             let lost = consumed.as_mut().map_or(lost, |consumed| consumed.expire(at));
             (at, Some(Gap::Expired { lost }))
         }
@@ -378,7 +378,7 @@ mod tests {
         let uncertain = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
         cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[uncertain]);
         assert!(commit_starts(&consumer, &topic, std::slice::from_ref(&start), &metrics).is_err());
-        assert_eq!(reported(), 14.0, "another partition's start may be stored");
+        assert_eq!(reported(), 14.0, "the start of another partition may be stored");
     }
 
     #[test]
@@ -398,10 +398,9 @@ mod tests {
         }
     }
 
-    /// No running process has read the old log. Only the fingerprint in the metadata of the committed offset shows the
-    /// difference.
+    /// No running process has read the old log, so only the fingerprint shows that the log is another one.
     #[test]
-    fn a_replaced_log_is_detected_at_the_start() {
+    fn a_start_detects_a_replaced_log_by_the_fingerprint_in_the_commit_metadata() {
         let cluster = MockCluster::new(1).unwrap();
         let topic: TopicName = "raw".parse().unwrap();
         cluster.create_topic(topic.as_str(), 1, 1).unwrap();
@@ -451,7 +450,7 @@ mod tests {
             commit_starts(&consumer, &topic, &[start], &metrics).unwrap();
             let families = registry.gather();
             let replaced = families.iter().find(|family| family.name().ends_with("logs_replaced_total")).unwrap();
-            assert_eq!(replaced.get_metric()[0].get_counter().get_value(), 1.0, "it is counted");
+            assert_eq!(replaced.get_metric()[0].get_counter().get_value(), 1.0, "the replacement is counted");
         }
     }
 

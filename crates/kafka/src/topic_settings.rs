@@ -34,7 +34,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Describes the difference in `topic`, its consequence, and the command that changes it.
+    /// Describes the difference in `topic`, its consequence, and the command that changes the setting.
     #[must_use]
     pub fn text(&self, topic: &TopicName) -> String {
         let Self { setting, current, wanted, .. } = self;

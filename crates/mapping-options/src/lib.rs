@@ -10,7 +10,7 @@ use settings::Problems;
 use settings::watched::{Loaded, Origin};
 use sources::{SourceEntry, SourceName};
 
-/// Adobe's standard namespaces. The namespaces for a person's id must be different ones.
+/// Adobe's standard namespaces. The namespace of a person's id must be none of these.
 const STANDARD_NAMESPACES: &[&str] = &["Email", "Email_LC_SHA256", "Phone", "ECID"];
 
 /// Options of the mapping. With `SOURCES_FILE`, they are the defaults of every source.
@@ -81,7 +81,7 @@ impl From<MissingIdentity> for OnMissingIdentity {
     }
 }
 
-/// Lets a service follow changes of `SOURCES_FILE`, like the gateway.
+/// Lets a service reload `SOURCES_FILE` when the file changes, as the gateway does.
 impl Origin for MappingArgs {
     type Value = Sources;
 
@@ -254,7 +254,7 @@ mod tests {
         assert!(a.drop_fields.is_empty() && a.on_missing_identity == OnMissingIdentity::DeadLetter);
         assert_eq!((b.namespace_id.as_str(), b.hash_email, b.drop_fields.len()), ("CustomerioID", true, 1));
         assert_eq!(a.blocked_ids, ["test-*".parse().unwrap()]);
-        assert_eq!(b.blocked_ids, BlockedId::defaults(), "the variable's default is the mapping's list");
+        assert_eq!(b.blocked_ids, BlockedId::defaults(), "BLOCKED_IDS has the default of the mapping");
         assert!(sources.get(None).is_none() && sources.get(Some("c")).is_none());
     }
 
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn all_invalid_values_are_reported() {
+    fn all_invalid_mapping_options_are_reported_together() {
         let file = "[sources.a]\nidentity_namespace_id = \"a b\"\ndrop_fields = [\"nonsense\"]\nblocked_ids = [\"*\"]\non_missing_identity = \"guess\"\n";
         let problems = sources(Some(file), &[]).unwrap_err();
         for part in [

@@ -1,4 +1,4 @@
-//! Checks the examples of `docs/sources.md`: each option is read from a file in the form that the page shows, and must
+//! Checks the examples of `docs/sources.md`. Each option is read from a file in the form that the page shows, and must
 //! change the event as the page describes. `UPDATE_DOCS=1 cargo test sources_page` regenerates the examples.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

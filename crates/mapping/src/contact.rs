@@ -8,13 +8,13 @@ use email_address::{EmailAddress, Options};
 pub(crate) fn email(text: &str) -> Option<String> {
     let address = if is_address(text) { text } else { bracketed(text).or_else(|| commented(text))? };
     let lower = address.to_lowercase();
-    // Non-ASCII letters may be longer in lower case, so that the address may become too long.
+    // Non-ASCII letters may be longer in lower case, so the lower-case address may exceed the maximum length.
     (address.is_ascii() || is_address(&lower)).then_some(lower)
 }
 
 fn is_address(text: &str) -> bool {
     let options = Options::default().without_display_text().without_domain_literal();
-    // The crate accepts every non-ASCII character, as RFC 6531 does, including spaces.
+    // The crate `email_address` accepts every non-ASCII character, as RFC 6531 does, including white space.
     let spaced = text.chars().any(|c| !c.is_ascii() && (c.is_whitespace() || c.is_control()));
     !spaced && EmailAddress::parse_with_options(text, options).is_ok()
 }
@@ -177,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn extracting_again_from_an_extracted_address_or_number_changes_nothing(text in any::<String>(), number in "\\+?[0-9 ()x.-]{0,24}") {
+        fn extracting_an_address_or_a_number_is_idempotent(text in any::<String>(), number in "\\+?[0-9 ()x.-]{0,24}") {
             for text in [&text, &number] {
                 if let Some(address) = email(text) {
                     prop_assert_eq!(email(&address), Some(address.clone()));

@@ -13,9 +13,9 @@ const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 /// Returns the body without its `Content-Encoding` (RFC 9110): unchanged, or decompressed into `buffer` for gzip. At
 /// most `limit` bytes are decompressed.
 ///
-/// The bytes have priority over the header, because a proxy may have decompressed the body without removing the header,
-/// or removed the header without decompressing the body: gzip is recognised by its first bytes, and a body that is a
-/// JSON object is not decompressed.
+/// The bytes have priority over the header: gzip is recognised by its first bytes, and a body that is a JSON object is
+/// not decompressed. A proxy may have decompressed the body without removing the header, or removed the header without
+/// decompressing the body.
 ///
 /// # Errors
 /// Returns a [`Rejection`] with `unsupported_encoding` for any other encoding and for an incomplete gzip stream, and

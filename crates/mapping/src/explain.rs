@@ -1,8 +1,8 @@
 //! Explains from which value of the webhook each field of an event was mapped.
 //!
-//! The origin is found by experiment: each value of the body is changed or removed in turn, and the parts of the event
-//! that change were mapped from that value. So the explanation always matches the mapping, and tests compare [`RULES`]
-//! with the explanation.
+//! The origin is found by experiment. Each value of the body is changed or removed in turn; the parts of the event that
+//! change were mapped from that value. So the explanation always matches the mapping, and tests compare [`RULES`] with
+//! the explanation.
 
 use customerio::webhook::{Data, Device, Field, Identifiers, Webhook};
 use serde_json::Value;
@@ -102,8 +102,7 @@ pub fn explain(
     guarded(|| explain_by(event_of, body, received_at, source, tenant))
 }
 
-/// Explains a webhook by the events that `event_of` returns. If it panics in an experiment, the experiment shows
-/// nothing.
+/// Explains a webhook by the events that `event_of` returns. An experiment in which `event_of` panics is ignored.
 fn explain_by(
     event_of: impl Fn(&[u8], ReceivedAt, &SourceOptions) -> Result<Value, Rejection>,
     body: &[u8],
@@ -173,8 +172,8 @@ fn note(fields: &mut [Origin], input: &str, changed: Option<Value>) -> bool {
     left_a_trace
 }
 
-/// Sorts the inputs of a field as its rule lists them. Adds one from the rule if the experiments found none; `there` are
-/// the inputs that the webhook has.
+/// Sorts the inputs of a field into the order of its rule. If the experiments found no input except options, adds the
+/// first input of the rule that is in `there`, the paths of the webhook's values.
 fn complete(field: &mut Origin, there: &[String]) {
     let rank = |input: &String| {
         let inputs = field.rule.map_or(&[][..], |rule| rule.inputs);
@@ -182,8 +181,8 @@ fn complete(field: &mut Origin, there: &[String]) {
     };
     let mut from = std::mem::take(&mut field.from);
     if from.iter().all(|input| input.starts_with("option ")) {
-        // No change of a value changes this field (`producedBy` is `self` for each metric of a person), so its origin
-        // is taken from the rule.
+        // No change of a value changes this field, so its origin is taken from the rule. For example, `producedBy` is
+        // `self` for each metric of a person.
         let said = field.rule.into_iter().flat_map(|rule| rule.inputs);
         from.extend(said.copied().find(|input| there.iter().any(|path| path == input)).map(str::to_owned));
     }
@@ -272,7 +271,7 @@ struct Place<'a> {
     reason: Option<IgnoredReason>,
 }
 
-/// Returns every value of the body that the mapping may read.
+/// Returns every value of the body. An object or array that the mapping reads is replaced by its members.
 fn places(body: &[u8]) -> Vec<Place<'_>> {
     let Some(root) = std::str::from_utf8(body).ok().and_then(Field::parse) else { return Vec::new() };
     let mut places = Vec::new();
@@ -350,7 +349,7 @@ fn replaced(body: &[u8], field: Field<'_>, replacement: &str) -> Option<Vec<u8>>
     Some([body.get(..span.start)?, replacement.as_bytes(), body.get(span.end..)?].concat())
 }
 
-/// Whether there is no event without this field, so that no experiment can show the effect of the field.
+/// Whether the mapping rejects a body without this field, so that no experiment can show the effect of the field.
 fn is_required(path: &str) -> bool {
     path == "data"
 }
@@ -404,12 +403,12 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_the_mapping_is_a_rejection_of_the_webhook() {
+    fn a_panic_of_the_mapping_becomes_a_rejection_of_the_webhook() {
         assert_eq!(explain_with(|_| true).unwrap_err().code, RejectionCode::MappingPanic);
     }
 
     #[test]
-    fn a_panic_in_an_experiment_leaves_the_explanation_of_the_other_fields() {
+    fn a_panic_in_one_experiment_does_not_change_the_origin_of_other_fields() {
         let without_metric = |body: &[u8]| !String::from_utf8_lossy(body).contains("\"metric\":\"sent\"");
         let explanation = explain_with(without_metric).unwrap();
         let id = explanation.fields.iter().find(|field| field.path == "_id").unwrap();

@@ -1,8 +1,8 @@
 //! Maps one Customer.io webhook to one XDM ExperienceEvent, or returns the reason why that is not possible.
 //!
-//! The mapping is a pure function of the body, the receive time (`received-at`) and the source's configuration: mapping
-//! the same webhook again, today or in a replay, gives the same result. The rules are tables ([`tables`]). The crate
-//! `customerio` defines the form of a body, and `xdm` defines the form of an event.
+//! The mapping is a pure function of the body, the receive time (`received-at`) and the source's configuration. If the
+//! same webhook is mapped again, for example in a replay, the result is the same. The rules are tables ([`tables`]).
+//! The crate `customerio` defines the form of a body, and `xdm` defines the form of an event.
 
 mod contact;
 mod decoding;
@@ -41,9 +41,9 @@ pub use validation::validate;
 /// Version of the mapping tables, which is written into every event.
 pub const MAPPING_VERSION: &str = "1";
 
-/// Maximum difference in milliseconds by which an event's time may be after `received-at`; above it, the event is
-/// rejected. A gateway's clock may be slow by this much without losing events. A larger difference means that the time
-/// is not in Unix seconds.
+/// Maximum number of milliseconds by which an event's time may be after `received-at`; above it, the event is rejected.
+/// A gateway's clock can be slow by this much without a rejection. A larger difference means that the time is not in
+/// Unix seconds.
 const CLOCK_DIFFERENCE_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Time at which the gateway received the webhook, in milliseconds since 1970.
@@ -101,7 +101,7 @@ pub(crate) struct Kind {
     pub(crate) person: bool,
 }
 
-/// Maps one webhook to an event. A defect of the mapping can panic; [`map_record`] turns the panic into a rejection.
+/// Maps one webhook to an event. A defect of the mapping can cause a panic; [`map_record`] converts it to a rejection.
 ///
 /// # Errors
 /// Returns a [`Rejection`] with a code, and a message that contains the field's name but never its value.
@@ -120,7 +120,7 @@ pub fn map<'a>(body: &'a [u8], received_at: ReceivedAt, source: &'a SourceOption
         .ok_or_else(|| Rejection::new(RejectionCode::BadData, "`data` is missing or no object"))?;
     let kind = Kind { object_type, metric, person: is_person_event(object_type, metric, &data) };
 
-    // Fields are dropped only now, because the kind of the event must not depend on dropped fields.
+    // Fields are dropped after `kind` is determined, so that `DROP_FIELDS` does not change the kind of the event.
     for field in &source.drop_fields {
         if let Some(dropped) = data.field_mut(field.as_str()) {
             *dropped = Field::default();
@@ -195,8 +195,8 @@ fn is_person_metric(metric: Option<Metric>) -> bool {
 }
 
 /// Whether an event is about the person. Customer.io writes the channel that caused a change as `object_type`, so
-/// (`email`, `unsubscribed`) has two shapes: the event about a message has a recipient, and the event about the person
-/// has an address.
+/// (`email`, `unsubscribed`) has two shapes: the event about a message has `recipient`, and the event about the person
+/// has `email_address`.
 fn is_person_event(object_type: Option<ObjectType>, metric: Option<Metric>, data: &Data<'_>) -> bool {
     if object_type == Some(ObjectType::Customer) {
         return true;

@@ -15,9 +15,9 @@ pub(crate) const EVENT_LIMIT: usize = 10_000;
 /// A tenant id of the maximum length.
 const TENANT: &str = "_a_tenant_id_of_thirty-two_chars_";
 
-/// Bodies of up to this many bytes cannot make an event too large, so their events are not measured: the event's JSON
-/// needs at most three times the bytes of the body's texts (an id is in the event twice, half of a surrogate pair grows
-/// from six bytes to nine, and a preference gets keys), plus fewer bytes than this value.
+/// A body of at most this many bytes cannot make an event too large, so its event is not measured. The event's JSON
+/// needs at most three times the bytes of the body's texts, plus fewer bytes than this value. Texts grow because an id
+/// is in the event twice, a lone surrogate grows from six bytes to nine, and a preference gets keys.
 const SURELY_SMALL: usize = 2_500;
 
 /// Length in characters to which a subject is truncated if the event is too large.
@@ -25,7 +25,7 @@ const SUBJECT: usize = 255;
 const FAILURE_MESSAGE: usize = 512;
 const HREF: usize = 2048;
 
-/// Truncates texts if the event is too large. Rejects an event that is too large even then.
+/// Truncates texts if the event is too large. Rejects an event that is still too large afterwards.
 pub(crate) fn enforce(event: &mut ExperienceEvent<'_>, body: usize) -> Result<(), Rejection> {
     if body <= SURELY_SMALL || size(event) <= EVENT_LIMIT {
         return Ok(());

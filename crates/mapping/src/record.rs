@@ -1,6 +1,6 @@
 //! Maps one raw record to one event: decodes the body, maps it with the options of the record's source, and limits the
-//! effect of a panic to this record. The transformer, the audit, `find`, a replay and `map` all use this function, so
-//! they have the same results. [`explain`](crate::explain()) has the same guard.
+//! effect of a panic to this record. The transformer, the audit, `find`, a replay and `map` all use [`map_record`], so
+//! they have the same results. [`explain`](crate::explain()) handles a panic in the same way.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timestamp_is_checked_against_received_at_of_the_record() {
+    fn a_timestamp_more_than_a_day_after_received_at_is_rejected() {
         let early = RawRecord { received_at: 0, ..record(BODY, None) };
         assert_eq!(id(&early, 1000).unwrap_err().code, RejectionCode::BadTimestamp);
     }

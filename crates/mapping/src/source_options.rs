@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_blocks_every_id_is_refused() {
+    fn a_pattern_that_blocks_every_id_or_has_two_wildcards_is_refused() {
         for wrong in ["", " ", "*", "a*b*c"] {
             assert!(wrong.parse::<BlockedId>().is_err(), "{wrong}");
         }

@@ -1,5 +1,5 @@
 //! Tables of the mapping. A general rule applies to everything that is not in a table: an unknown channel or metric
-//! keeps its name and gets no counter, so that new names at Customer.io never stop the pipeline.
+//! keeps its name and gets no counter. So new names at Customer.io never stop the pipeline.
 
 use std::borrow::Cow;
 
@@ -205,7 +205,8 @@ pub struct Row {
 }
 
 impl Row {
-    /// Returns the row of a pair. For a pair with two shapes, `person` selects the shape about the person.
+    /// Returns the row of a pair. If events of the pair can be about a message or about the person, `person` selects
+    /// the row about the person.
     #[must_use]
     pub fn of(object_type: ObjectType, metric: Metric, person: bool) -> Self {
         let kind = Kind { object_type: Some(object_type), metric: Some(metric), person };

@@ -1,5 +1,5 @@
-//! Finds events that Platform would reject after acceptance: it would respond with success, and later put the invalid
-//! record into a failed batch without notifying the sender.
+//! Finds events that Platform would reject after acceptance. Platform would respond with success, and would later put
+//! the invalid record into a failed batch without notifying the sender.
 //!
 //! According to the tests, the mapping does not build such an event. If a defect causes one, it becomes a dead letter
 //! with the name of the field. Violations that the types exclude (a key that XDM does not have, a null, a number as
@@ -62,7 +62,7 @@ fn violation(event: &ExperienceEvent<'_>) -> Option<(&'static str, &'static str)
     None
 }
 
-/// Whether a text is a segment of a URI that needs no escaping, and no longer than a hash.
+/// Whether a text is a segment of a URI that needs no escaping, and is at most as long as a SHA-256 in hex.
 pub(crate) fn is_plain_id(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
     (1..=64).contains(&text.len()) && text.bytes().all(plain)

@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn long_texts_never_make_an_event_too_large(
-        // Bodies around the length from which events are measured.
+        // Bodies around the length above which `limits.rs` measures events.
         length in 0..3_000usize,
         field in prop::sample::select(vec!["subject", "recipient", "delivery_id", "href"]),
         character in prop::sample::select(vec!["x", "\\u0001", "\\ud800", "🎉", "\\\""]),

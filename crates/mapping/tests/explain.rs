@@ -76,7 +76,7 @@ fn every_field_has_a_rule_with_its_origin_and_every_rule_is_used() {
             }
         }
     }
-    // The event of a conversion is not documented, so no sample has it.
+    // No sample has the field `conversion_event_id`, so this body adds it.
     let conversion = bodies[0].1.replacen("\"data\":{", "\"data\":{\"conversion_event_id\":\"c1\",", 1);
     check("conversion", &explained(&conversion, &SourceOptions::default()).unwrap(), &mut met);
     let never: Vec<_> = RULES.iter().map(|rule| rule.output).filter(|output| !met.contains(output)).collect();

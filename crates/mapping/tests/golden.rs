@@ -106,7 +106,7 @@ fn each_kind_of_message_adds_only_its_attribution_fields_to_an_event() {
         }
         assert!(
             others.iter().all(|other| *other == others[0]),
-            "{}: everything else depends on the kind",
+            "{}: another field depends on the kind of message",
             event.subscription
         );
     }

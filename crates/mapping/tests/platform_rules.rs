@@ -1,5 +1,5 @@
-//! Tests the checks of Platform's rules: each rule is broken on purpose, in an event and in a webhook, and each
-//! rejection is compared with the expected code and field, and with its row in `docs/dead-letters.md`.
+//! Tests the checks of Platform's rules. Rules are broken on purpose, in events and in webhooks, and each rejection is
+//! compared with the expected code and field. Each code must have a row in `docs/dead-letters.md`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -101,7 +101,7 @@ fn an_event_that_breaks_a_rule_is_rejected_with_the_name_of_the_field() {
 }
 
 #[test]
-fn the_composed_schema_refuses_values_that_the_event_types_exclude() {
+fn the_composed_schema_refuses_values_that_the_rust_types_exclude() {
     let (body, source) = (click(), SourceOptions::default());
     let good = json_of(&map(body.as_bytes(), received_at(), &source).unwrap().event);
     composed_schema::assert_valid(&good);
@@ -199,8 +199,8 @@ fn rejection_messages_contain_the_field_but_not_its_value() {
 }
 
 #[test]
-fn the_mapping_rejects_an_event_that_breaks_a_rule_of_platform() {
-    // A record of another program may have a `received-at` before 1970. Such a time must not be written.
+fn an_event_with_a_time_before_1970_is_rejected() {
+    // A record that another program wrote may have a `received-at` before 1970. Such a time must not be written.
     let body = click().replace("1700000000", "1");
     let rejection = map(body.as_bytes(), ReceivedAt::from_millis(-5), &SourceOptions::default()).unwrap_err();
     assert_eq!(rejection.code, RejectionCode::InvalidXdm);
@@ -228,7 +228,7 @@ fn too_many_preferences_are_rejected_with_a_remedy_that_works() {
     for part in ["`_{TENANT_ID}.customerio.subscription.topics`", "in 400 entries", "DROP_FIELDS=content"] {
         assert!(rejection.message.contains(part), "{rejection}");
     }
-    // The remedy in the rejection works.
+    // With the remedy, `DROP_FIELDS=content`, the same webhook is mapped.
     let dropped = SourceOptions { drop_fields: vec!["content".parse().unwrap()], ..SourceOptions::default() };
     let event = map(body.as_bytes(), received_at(), &dropped).unwrap().event;
     assert_eq!(event.event_type, "customerio.customer.subscriptionPreferencesChanged");
@@ -253,7 +253,7 @@ fn hash_email_hashes_the_address_without_its_display_name() {
 
 #[test]
 fn an_event_that_is_too_large_is_rejected_even_if_its_body_is_short() {
-    // The text that grows most is half of a surrogate pair, in an id that the event contains twice.
+    // A lone surrogate grows most: from six bytes to nine, in an id that the event contains twice.
     for halves in 0..600 {
         let id = r"\ud800".repeat(halves);
         let body = format!(

@@ -23,7 +23,7 @@ fn section(title: &str) -> &'static str {
     rest.split_once("\n## ").map_or(rest, |(section, _)| section)
 }
 
-/// Returns the rows of a section's table, without the head of the table and without backticks.
+/// Returns the rows of a section's table, without the header row and without backticks.
 fn table(title: &str) -> Vec<Vec<String>> {
     let rows = section(title).lines().filter(|line| line.starts_with('|')).skip(2);
     rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect()
@@ -110,7 +110,7 @@ fn every_metric_on_every_channel_matches_the_reference() {
             for flags in [&[][..], &["prefetched"], &["machine"]] {
                 let mut data = json!({"delivery_id": "d1", "recipient": "someone@example.com"});
                 flags.iter().for_each(|flag| data[*flag] = json!(true));
-                // Events about a person are in other tables.
+                // This pair is an event about a person, which the table `Person events` covers.
                 if object_type == "customer" && metric == "unsubscribed" {
                     continue;
                 }
@@ -177,7 +177,7 @@ fn every_event_about_a_person_matches_the_reference_on_any_channel() {
             }
         }
     }
-    // Each metric of the catalogue is in one of the two tables. The metric with two shapes is in both.
+    // Each metric of the catalogue is in one of the two tables. `unsubscribed`, which has two shapes, is in both.
     let named: BTreeSet<String> = [table("Metrics"), rows].concat().into_iter().map(|row| row[0].clone()).collect();
     let catalogued: BTreeSet<String> = Metric::ALL.iter().map(|metric| metric.as_str().to_owned()).collect();
     assert_eq!(named, catalogued);

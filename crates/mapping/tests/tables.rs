@@ -139,7 +139,7 @@ fn opens_and_clicks_of_machines_are_distinguished_from_those_of_people() {
 }
 
 #[test]
-fn unknown_metrics_are_mapped_by_the_general_rule() {
+fn unknown_metrics_and_channels_get_a_custom_event_type() {
     let metric = mapped(&body("email", "read_aloud", r#"{"delivery_id":"d"}"#));
     assert_eq!(metric["eventType"], "customerio.email.readAloud");
     assert_eq!(metric["directMarketing"], json!({"messageID":"d"}));
@@ -180,7 +180,7 @@ fn the_first_valid_identity_in_the_fixed_order_is_primary() {
     assert_eq!(ids(r#"{"customer_id":7,"identifiers":{"id":null}}"#), only("CustomerioID", "7"));
     assert_eq!(ids(r#"{"customer_id":"","identifiers":{"id":"Anonymous","email":"no address"}}"#), None);
     assert_eq!(ids(r#"{"recipient":"+1 (555) 123"}"#), only("Phone", "+1555123"));
-    // A candidate that is not an address does not prevent the next candidate.
+    // If a candidate is not an email address, the next candidate is used.
     assert_eq!(ids(r#"{"identifiers":{"email":"unset"},"email_address":"A@b"}"#), only("Email", "a@b"));
     let long = "İ".repeat(1020) + "@x";
     assert_eq!(ids(&format!(r#"{{"identifiers":{{"email":"{long}"}},"email_address":"a@b"}}"#)), only("Email", "a@b"));
@@ -217,11 +217,11 @@ fn source_options_control_phone_hashing_workspace_and_missing_identity() {
 }
 
 #[test]
-fn an_event_time_is_checked_against_received_at() {
+fn an_event_time_after_received_at_is_adjusted_up_to_a_day_and_rejected_beyond() {
     let at = |timestamp: &str| body("email", "sent", "{}").replace("1700000000,", &format!("{timestamp},"));
     assert_eq!(mapped(&at("1700000000"))["timestamp"], "2023-11-14T22:13:20.000Z");
-    // A record of another program may have any `received-at`. A time that RFC 3339 cannot express is refused in any
-    // case.
+    // A record that another program wrote may have any `received-at`. An event time that RFC 3339 cannot express is
+    // refused even if it is before `received-at`.
     let beyond = at("300000000000");
     let refused = map(beyond.as_bytes(), ReceivedAt::from_millis(i64::MAX), &SourceOptions::default()).unwrap_err();
     assert_eq!(refused.code, RejectionCode::BadTimestamp);

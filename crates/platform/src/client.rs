@@ -74,7 +74,7 @@ impl HttpSettings {
     }
 }
 
-/// Like [`HttpSettings::client`], with the HTTP settings in a [`ClientSettings`].
+/// Builds an HTTP client, as [`HttpSettings::client`] does, with the HTTP settings in a [`ClientSettings`].
 ///
 /// # Errors
 /// Returns a [`ClientError`] if the certificate file or the proxy's address cannot be used.
@@ -165,7 +165,7 @@ impl PlatformClient {
         Ok(Self { http, inlet: settings.inlet.clone(), headers, tokens, on_date })
     }
 
-    /// Sends one batch. A token that Platform refuses is discarded, so that the next request gets a new one.
+    /// Sends one batch. A token that Platform refuses is discarded, so that the next request gets a new token.
     pub async fn send_batch(&self, body: Bytes) -> Answer {
         match self.token().await {
             Ok(token) => self.send_batch_with(body, token.as_ref()).await,
@@ -195,8 +195,8 @@ impl PlatformClient {
         answer
     }
 
-    /// Discards the cached token if it was requested at or before `sent_at`, the time of a request whose response
-    /// entries refuse the token.
+    /// Discards the cached token if it was requested at or before `sent_at`. Call this after a response whose entries
+    /// refuse the token; `sent_at` is the time at which the request was sent.
     pub async fn forget_token(&self, sent_at: tokio::time::Instant) {
         if let Some(tokens) = &self.tokens {
             tokens.invalidate_before(sent_at).await;

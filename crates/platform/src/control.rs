@@ -2,9 +2,9 @@
 //! Service, and the results of accepted events.
 //!
 //! Each endpoint is a function that returns a [`Call`]: the request as a value, and the pure function that reads the
-//! response. A plan lists calls without sending them; only [`ControlClient`] sends calls. It repeats only requests that
-//! are safe to repeat ([`Request::is_repeatable`]). If a create request ends without a response, the error is
-//! [`ErrorKind::OutcomeUnknown`]: the caller must look for the object before it sends the request again.
+//! response. A caller can list calls without sending them; only [`ControlClient`] sends calls. The client repeats only
+//! requests that are safe to repeat ([`Request::is_repeatable`]). If a create request ends without a response, the
+//! error is [`ErrorKind::OutcomeUnknown`]: the caller must look for the object before it sends the request again.
 
 mod access;
 mod address;

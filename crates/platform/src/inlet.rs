@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inlet_address_with_a_flow_id_is_refused_and_mentions_platform_flow_id() {
+    fn the_error_for_an_inlet_address_with_a_flow_id_mentions_platform_flow_id() {
         let error = "https://dcs.adobedc.net/collection/abc?x-adobe-flow-id=1".parse::<InletUrl>().unwrap_err();
         assert!(error.contains("PLATFORM_FLOW_ID"), "{error}");
     }

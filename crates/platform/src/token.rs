@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::credential::CredentialNames;
 use crate::failure::{Failure, failure};
 
-/// Longest lifetime that is used; a longer one is reduced to this. Adobe's tokens are valid for 24 hours.
+/// Maximum lifetime: a longer lifetime is reduced to this value. Adobe's tokens are valid for 24 hours.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Assumed lifetime if IMS does not return one (RFC 6749 only recommends `expires_in`). A token that expires earlier is
 /// replaced after the first 401.
@@ -26,8 +26,8 @@ const ASSUMED_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// Wait between a failed renewal and the next attempt, while the old token is still valid.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
-/// Function that reads the client secret. It is called for each token, so that a rotated secret is used for the next
-/// one.
+/// Function that reads the client secret. It is called for each request for a token, so that a rotated secret is used
+/// for the next token.
 pub type ReadSecret = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
 
 /// Settings of the requests for tokens.
@@ -98,7 +98,7 @@ pub enum RefreshOutcome {
 /// Callback that is called after each request for a token.
 pub type OnRefresh = Box<dyn Fn(RefreshOutcome) + Send + Sync>;
 
-/// What IMS granted with a token.
+/// The lifetime and the scopes that IMS granted with a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// Time until the token expires.
@@ -129,8 +129,8 @@ pub struct TokenProvider {
     http: reqwest::Client,
     /// Locked while a token is fetched, so that all other callers wait for the same token.
     state: Mutex<State>,
-    /// Number of finished requests. A caller reads it before taking the lock. If it has changed afterwards, the request
-    /// that the caller waited for has ended.
+    /// Number of finished requests. A caller reads this number before and after it waits for the lock. If the number
+    /// has changed, another caller's request ended in the meantime.
     ended: AtomicU64,
     /// Whether the warning about a missing lifetime has been logged.
     assumed: AtomicBool,
@@ -150,7 +150,7 @@ struct Granted {
     /// Lifetime in seconds.
     #[serde(default)]
     expires_in: Option<Value>,
-    /// The granted scopes. The response may lack them if they are the requested ones.
+    /// The granted scopes. IMS may leave them out if they equal the requested scopes.
     #[serde(default)]
     scope: Option<Value>,
 }
@@ -237,7 +237,7 @@ impl TokenProvider {
         Err(error)
     }
 
-    /// Returns what IMS granted with the current token, and requests a token if there is none.
+    /// Returns the lifetime and the scopes of the current token. Requests a token first if there is none.
     ///
     /// # Errors
     /// Returns a [`TokenError`] if there is no valid token.
@@ -265,8 +265,8 @@ impl TokenProvider {
         }
     }
 
-    /// Discards the cached token if it was requested at or before `sent_at`, because Platform refused a request that
-    /// was sent then.
+    /// Discards the cached token if it was requested at or before `sent_at`, the time at which a request was sent that
+    /// Platform then refused.
     pub async fn invalidate_before(&self, sent_at: Instant) {
         let mut state = self.state.lock().await;
         if state.cached.as_ref().is_some_and(|cached| cached.asked_at <= sent_at) {
@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     /// Starts a fake IMS that responds to each request with the next of `answers` (status, body) and repeats the last
-    /// one. Returns a provider that uses it, and the number of requests so far.
+    /// one. Returns a provider that uses the fake IMS, and a counter of the requests.
     async fn ims(answers: Vec<(u16, String)>) -> (Arc<TokenProvider>, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_old_token_is_used_while_valid_if_the_renewal_fails() {
+    async fn a_token_is_used_until_it_expires_if_its_renewal_fails() {
         let (provider, asked) = ims(vec![granted(3600), (503, String::new())]).await;
         provider.token().await.unwrap();
         make_due(&provider).await;

@@ -162,8 +162,8 @@ impl RetryReason {
 /// Reason why nothing can be delivered. The set is closed, because it is used as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HoldReason {
-    /// Status 401, status 403 with a body, or no token, because IMS refuses the credential or the secret cannot be
-    /// read.
+    /// Status 401 or status 403 with a body; or there is no token, because IMS refuses the credential or the secret
+    /// cannot be read.
     Unauthorized,
     /// Status 403 without a body: the address of this machine is not on the organisation's allow list.
     Blocked,
@@ -274,9 +274,9 @@ fn multi_status(body: &[u8], records: usize) -> Verdict {
 ///
 /// An entry has an index if the number at the end of its `xactionId` is the index of a record and no other entry has
 /// the same number. If all entries have an index, the indices decide, even if entries are missing or out of order.
-/// Otherwise the positions decide, if there are as many entries as records. If an index then contradicts the position,
-/// the entries cannot be matched: the number is not an index (Adobe also shows ids that end in other numbers) or the
-/// entries are out of order, and a wrong match would lose or dead-letter a record.
+/// Otherwise the positions decide, if there are as many entries as records. If an index then contradicts the position
+/// of its entry, the entries cannot be matched. Either the number is not an index (Adobe also shows ids that end in
+/// other numbers), or the entries are out of order. A wrong match would lose or dead-letter a record.
 fn places(entries: &[Value], records: usize) -> Option<Vec<usize>> {
     let mut claims = vec![0_u32; records];
     let numbers: Vec<Option<usize>> = entries.iter().map(trailing_number).collect();

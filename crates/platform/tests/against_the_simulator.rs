@@ -143,7 +143,7 @@ async fn a_wrong_client_secret_leads_to_a_hold_without_being_shown() {
 }
 
 #[tokio::test]
-async fn faults_get_the_documented_verdicts() {
+async fn a_503_and_a_partial_response_get_the_documented_verdicts() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     setup.simulator.add_fault(Fault::status(503, Some(3), 1));
     let after = Some(Duration::from_secs(3));
@@ -166,7 +166,7 @@ async fn an_oversized_request_is_halved_and_an_unreadable_request_is_bisected() 
 }
 
 #[tokio::test]
-async fn a_closed_port_is_a_connection_failure() {
+async fn a_closed_port_is_classified_as_a_connection_failure() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     assert_eq!(marks(&setup.send(&[event("a")]).await), "A");
     setup.simulator.stop();
@@ -204,7 +204,7 @@ async fn an_unknown_host_and_a_failed_tls_handshake_are_connection_failures() {
 }
 
 #[tokio::test]
-async fn a_late_response_is_a_timeout() {
+async fn a_late_response_is_classified_as_a_timeout() {
     let hasty = |settings: &mut ClientSettings| settings.timeout = Duration::from_millis(300);
     let setup = setup_with(SimSettings::default(), "sim-secret", hasty).await;
     setup.simulator.add_fault(Fault::from(FaultKind::Delay { millis: 2000 }).times(1));
@@ -213,7 +213,7 @@ async fn a_late_response_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn after_a_broken_connection_the_records_are_sent_again() {
+async fn a_broken_connection_leads_to_a_retry_of_all_records() {
     let setup = setup(SimSettings::default(), "sim-secret").await;
     for (when, accepted) in [(Break::Before, 0), (Break::After, 1), (Break::Within, 2)] {
         setup.simulator.add_fault(Fault::from(FaultKind::Reset { when }).times(1));
@@ -237,7 +237,7 @@ async fn a_token_that_entries_refuse_is_replaced_only_once() {
     assert_eq!(
         setup.granted.load(Ordering::SeqCst),
         1,
-        "a request sent before the token was requested does not drop it"
+        "a refusal of an earlier request does not discard a newer token"
     );
     // Three requests in flight get their responses one after the other. Only the first response discards the token.
     let sent_at = tokio::time::Instant::now();

@@ -97,7 +97,7 @@ impl<'b> Classifier<'b> {
     }
 
     /// Returns the offset after the last record that a sink without a committed offset has read, according to receipts
-    /// and dead letters; `None` if they do not show it.
+    /// and dead letters; `None` if this offset is unknown.
     fn sink_has_read(&self, number: i32, partition: &PartitionFacts) -> Option<i64> {
         let accepted = partition.accepted.iter().map(|(offset, _)| *offset);
         let refused = partition.refused.iter().copied();
@@ -114,8 +114,8 @@ impl<'b> Classifier<'b> {
         self.report.findings.push(Finding { kind, topic, position, id });
     }
 
-    /// Counts one outcome by the state of its dead letters: unresolved as long as one of them is unresolved, otherwise
-    /// replayed if one of them was replayed.
+    /// Counts one outcome by the state of its dead letters: `open` if one of them is unresolved, else `replayed` if one
+    /// of them was replayed, else `discarded`.
     fn count(&self, dead_letters: &[Position], counts: &mut DeadLetterCounts) {
         let states: Vec<_> =
             dead_letters.iter().map(|dead_letter| self.reconciliation.resolutions.get(dead_letter)).collect();
@@ -296,7 +296,7 @@ impl<'b> Classifier<'b> {
 }
 
 /// Returns the offset after the last record that a transformer without a committed offset has read, according to the
-/// typed topic; `None` if the topic does not show it.
+/// typed topic; `None` if this offset is unknown.
 fn transformer_has_read(scope: &PartitionScope, partition: &PartitionFacts) -> Option<i64> {
     let nothing = (!scope.typed_ever).then_some(0);
     let made = partition.typed.iter().filter(|typed| !typed.replay).map(|typed| typed.raw_offset + 1);

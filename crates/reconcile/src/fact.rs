@@ -96,7 +96,7 @@ pub struct DeadLetter {
     pub stage: Stage,
     /// The original record of the dead letter.
     pub origin: DeadLetterOrigin,
-    /// For a rejection after acceptance, the hash of the event and of Platform's failed batch: two dead letters with
+    /// For a rejection after acceptance, the hash of the event and of Platform's failed batch. Two dead letters with
     /// the same value belong to one rejection.
     pub rejection: Option<IdHash>,
 }

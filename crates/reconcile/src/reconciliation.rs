@@ -47,7 +47,7 @@ pub(crate) struct PartitionFacts {
     pub(crate) refused: BTreeSet<i64>,
 }
 
-/// All facts of an audit. They are classified after the last one was added.
+/// All facts of an audit. [`Self::classify`] must be called after the last fact was added.
 #[derive(Debug)]
 pub struct Reconciliation {
     pub(crate) scopes: BTreeMap<i32, PartitionScope>,
@@ -61,9 +61,9 @@ pub struct Reconciliation {
 }
 
 impl Reconciliation {
-    /// Creates a value without facts for these partitions. `dedup` is the transformer's dedup window: an event that was
-    /// mapped twice within it is a breach. If older typed records have expired, a raw record that follows them within
-    /// the window may be a duplicate of one of them.
+    /// Creates a reconciliation of these partitions without facts. `dedup` is the transformer's dedup window: an event
+    /// that was mapped twice within the window is a breach. If typed records have expired, a raw record that follows
+    /// them within the window may be a duplicate of one of them.
     #[must_use]
     pub fn new(scopes: BTreeMap<i32, PartitionScope>, receipts: Receipts, dedup: DedupReach) -> Self {
         Self {

@@ -106,8 +106,7 @@ impl DedupReach {
         one.received.abs_diff(other.received) + 1000 < self.window.unsigned_abs()
     }
 
-    /// Whether the dedup window still contained one record when the transformer wrote the other one to the same
-    /// partition.
+    /// Whether the dedup window still contained `one` when the transformer wrote `other` to the same partition.
     fn covers(self, one: &Typed, other: &Typed) -> bool {
         self.covers_times(one, other) && one.offset.abs_diff(other.offset) < self.ids.unsigned_abs()
     }
@@ -119,8 +118,8 @@ struct History<'b> {
     dedup: DedupReach,
     /// Partition and time of the first known record, for each partition.
     first_times: OnceCell<Vec<(i32, i64)>>,
-    /// For each partition, the offsets of its typed records in ascending order, each with the time by which this record
-    /// and all earlier ones were written.
+    /// For each partition, the offsets of its typed records in ascending order. Each offset is paired with the time by
+    /// which its record and all earlier records were written.
     written: OnceCell<HashMap<i32, Vec<(i64, i64)>>>,
 }
 
@@ -129,8 +128,8 @@ impl<'b> History<'b> {
         Self { partitions, dedup, first_times: OnceCell::new(), written: OnceCell::new() }
     }
 
-    /// Returns why `later` was mapped although its dedup window would have contained `earlier`, which is in another
-    /// partition; `None` if the window would not have contained it.
+    /// Returns why `later` was mapped although `earlier`, a record of the same event in another partition, is within
+    /// the dedup window; `None` if `earlier` is outside the window.
     fn elsewhere(&self, earlier: Copied<'_>, later: Copied<'_>) -> Option<Elsewhere> {
         if !self.dedup.covers_times(earlier.typed, later.typed) || !self.covers_offsets(earlier, later) {
             return None;
@@ -144,8 +143,8 @@ impl<'b> History<'b> {
         })
     }
 
-    /// Whether the dedup window would still have contained `earlier`, counted in records, if both records were in the
-    /// same partition.
+    /// Whether the partition of `earlier` grew by fewer than [`DedupReach::ids`] offsets between `earlier` and the time
+    /// of `later`.
     fn covers_offsets(&self, earlier: Copied<'_>, later: Copied<'_>) -> bool {
         let written = self.written.get_or_init(|| {
             let offsets = |facts: &PartitionFacts| {
@@ -183,8 +182,8 @@ impl<'b> History<'b> {
         }
     }
 
-    /// Returns the minimum number of partitions that the producer of the record knew: all up to the partition of the
-    /// record, and all up to the highest one that had a record [`NOTICED_AFTER`] before.
+    /// Returns the minimum number of partitions that the producer of the record knew. The producer knew the partition
+    /// of the record, each partition that had a record [`NOTICED_AFTER`] earlier, and all lower partitions.
     fn at_least(&self, record: Copied<'_>) -> u32 {
         let first_times = self.first_times.get_or_init(|| {
             let first = |facts: &PartitionFacts| {

@@ -79,16 +79,17 @@ pub struct TypedColumns {
     pub unexplained: u64,
     /// Part of `records`: records that a replay wrote.
     pub replays: u64,
-    /// Part of `records`: records whose event was mapped before from another raw record, without a breach: outside the
-    /// dedup window, or because the raw record is a replay or is not known. Platform drops a repeated `_id`.
+    /// Part of `records`: records whose event was mapped before from another raw record, without a breach. Either the
+    /// earlier mapping is outside the dedup window, or the raw record of this record is a replay or is not known.
+    /// Profile drops a repeated `_id`.
     pub repeats: u64,
     /// Like `repeats`, but in the same partition within the dedup window: a breach.
     pub repeats_within: u64,
     /// Like `repeats`, but in another partition within the dedup window, although both records have a key and added
-    /// partitions do not explain it: a breach.
+    /// partitions do not explain the repeat: a breach.
     pub repeats_elsewhere: u64,
-    /// Like `repeats`, but in another partition within the dedup window, where one of the two records has no key that
-    /// would have led it to the same partition: a breach.
+    /// Like `repeats`, but in another partition within the dedup window, and one of the two records has no key: a
+    /// breach.
     pub repeats_without_key: u64,
     /// Like `repeats`, but in another partition within the dedup window, because partitions were added between the two
     /// deliveries.
@@ -146,7 +147,7 @@ pub enum FindingKind {
     /// The event was already mapped in the same partition within the dedup window.
     Repeated,
     /// The event was already mapped in another partition within the dedup window, and added partitions do not explain
-    /// it.
+    /// the repeat.
     RepeatedElsewhere,
     /// The event was already mapped in another partition within the dedup window, and one of the two records has no
     /// key.

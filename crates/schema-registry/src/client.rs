@@ -17,7 +17,7 @@ const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// Time limit of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Result of [`SchemaRegistry::ensure`]: what was registered to get the id of the schema.
+/// Result of [`SchemaRegistry::ensure`]: whether the schema was found or had to be registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ensured {
     /// The subject already had the schema.

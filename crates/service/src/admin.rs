@@ -1,8 +1,8 @@
 //! The admin server: `/livez`, `/readyz`, `/metrics`, and, for a service that an operator can hold, `POST /hold` and
 //! `POST /release`.
 //!
-//! Liveness means only that the process responds; readiness means that it can work. The server limits its clients, so
-//! that none of them can block the others, or use up the files or memory of the service.
+//! Liveness means only that the process responds; readiness means that the service can work. The server limits its
+//! clients, so that none of them can block the others, or use up the file descriptors or memory of the service.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -34,7 +34,8 @@ pub struct AdminError {
 struct Limits {
     /// Time limit for the headers of a request.
     head: Duration,
-    /// Time for which a connection serves requests. A request in progress at that time gets another `head` to finish.
+    /// Time for which a connection serves requests. A request in progress at the end of this time gets `head` to
+    /// finish.
     lifetime: Duration,
     /// The maximum number of connections.
     connections: usize,
@@ -72,7 +73,7 @@ impl AdminServer {
         Ok(Self { listener, pages, limits: LIMITS })
     }
 
-    /// Enables `POST /hold` and `POST /release`.
+    /// Enables `POST /hold` and `POST /release`. They respond with 404 until the service calls [`OperatorHold::offer`].
     #[must_use]
     pub fn with_hold(mut self, hold: OperatorHold) -> Self {
         self.pages.hold = hold;
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hold_without_the_operator_header_gets_403_and_an_unoffered_hold_404() {
+    async fn a_hold_request_gets_403_without_the_operator_header_and_404_if_no_hold_is_offered() {
         let hold = OperatorHold::default();
         let (registry, readiness) = (crate::registry("test"), Readiness::default());
         let server = AdminServer::bind(([127, 0, 0, 1], 0).into(), registry, readiness).await.unwrap();
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_does_not_send_complete_headers_is_disconnected() {
+    async fn a_client_that_has_not_sent_its_headers_in_time_is_disconnected() {
         let (address, _stop, _) = start(Limits { head: Duration::from_millis(200), ..LIMITS }).await;
         let started = Instant::now();
         for begun in ["", "GET /metrics HTTP/1.1\r\nhost:"] {

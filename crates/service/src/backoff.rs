@@ -1,6 +1,6 @@
 //! Computes the wait before the next attempt: exponential, capped, with jitter.
 //!
-//! This module does not sleep: callers report failures and successes, get a duration, and do the sleeping.
+//! This module does not sleep: the caller reports each failure and success, gets the wait, and sleeps.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Backoff {
         self.failures
     }
 
-    /// Records a failure and returns the wait before the next attempt. `dice` is uniform in `[0, 1)`.
+    /// Records a failure and returns the wait before the next attempt. `dice` is a random number, uniform in `[0, 1)`.
     pub fn next_wait(&mut self, dice: f64) -> Duration {
         let factor = 1u32.checked_shl(self.failures.min(20)).unwrap_or(u32::MAX);
         let ceiling = self.base.saturating_mul(factor).min(self.cap);

@@ -54,7 +54,7 @@ pub trait ServiceConfig: Parser + fmt::Debug {
     /// Returns the options that every service has.
     fn service(&self) -> &ServiceArgs;
 
-    /// Returns warnings about options that are only for trials. They are logged at every start.
+    /// Returns warnings about options that are only for trials or whose names are old. They are logged at every start.
     fn warnings(&self) -> Vec<&'static str> {
         Vec::new()
     }
@@ -74,8 +74,8 @@ pub trait ServiceConfig: Parser + fmt::Debug {
             .after_help("Every option can be given by its flag or by its environment variable; the flag wins.")
     }
 
-    /// Parses arguments with these variables and with this service's defaults. Missing options are reported by
-    /// [`ServiceConfig::validate`].
+    /// Parses `arguments`, with `variables` as the environment and with the defaults of this service.
+    /// [`ServiceConfig::validate`] reports missing options.
     ///
     /// # Errors
     /// clap's error with the text for the user.
@@ -176,7 +176,7 @@ mod tests {
         assert!(found[1].contains("SHUTDOWN_TIMEOUT") && found[1].contains("500ms"), "{found:#?}");
         assert_eq!(found[2..], ["SURELY_NOT_SET_NAME is not set", "SURELY_NOT_SET_SIZE must be less than 10"]);
         let found = problems(&["--size=300"]);
-        assert_eq!(found.len(), 3, "the default of an invalid option has no problem: {found:#?}");
+        assert_eq!(found.len(), 3, "the option with the invalid value is reported once: {found:#?}");
         assert!(Config::load(&Variables::none(), ["t", "--name=n", "--port=1"]).is_ok());
         for structural in ["--help", "--version", "--no-such-option"] {
             let loaded = Config::load(&Variables::none(), ["t", structural, "--port=x"]);

@@ -9,9 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Accepts connections until `stop` and spawns `serve` for each, with the address of its client. At most `limit`
-/// connections are open: at the limit, the oldest one is closed, because its client has usually received its response
-/// already.
+/// Accepts connections until `stop` is cancelled and spawns `serve` for each, with the address of its client. At most
+/// `limit` connections are open: at the limit, the oldest one is closed, because its client has usually received its
+/// response already.
 ///
 /// Returns the connections that are still open; the listener is closed.
 pub async fn accept<S, F>(listener: TcpListener, limit: usize, stop: &CancellationToken, mut serve: S) -> JoinSet<()>
@@ -37,7 +37,8 @@ where
                 }
                 open.push_back(tasks.spawn(serve(stream, client)));
             }
-            // Most likely, the process has no free file descriptors.
+            // Most likely, the process has no free file descriptors. Meanwhile, connections wait in the listener's
+            // queue.
             Err(error) => {
                 tracing::debug!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -52,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns each byte of its client.
+    /// Sends each byte back to the client.
     async fn echo(mut stream: TcpStream, _: SocketAddr) {
         while let Ok(byte) = stream.read_u8().await {
             if stream.write_u8(byte).await.is_err() {
@@ -79,10 +80,10 @@ mod tests {
             assert!(answers(&mut client).await);
             clients.push(client);
         }
-        // A connection that has ended does not count.
+        // A connection that has ended does not count towards the limit.
         let mut ended = clients.remove(0);
         ended.shutdown().await.unwrap();
-        assert!(ended.read_u8().await.is_err(), "the server has closed it");
+        assert!(ended.read_u8().await.is_err(), "the server has closed the connection");
         for _ in 0..2 {
             let mut client = TcpStream::connect(address).await.unwrap();
             assert!(answers(&mut client).await);
@@ -92,7 +93,7 @@ mod tests {
         for client in &mut clients {
             served.push(answers(client).await);
         }
-        assert_eq!(served, [false, true, true], "the oldest one is closed");
+        assert_eq!(served, [false, true, true], "the oldest connection is closed");
         stop.cancel();
         let open = server.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err(), "the listener is closed");

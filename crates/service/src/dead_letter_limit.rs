@@ -1,6 +1,6 @@
-//! Limits the share of records that may become dead letters. If too many would, the records are probably not the cause,
-//! but a bad deployment or a wrong setting. The service then holds such records, so that the input topic does not end
-//! up in the dead-letter topic.
+//! Limits the share of records that may become dead letters. If too many records would, the cause is probably a faulty
+//! deployment or a wrong setting and not the records. The service then holds such records, so that it does not move the
+//! whole input topic to the dead-letter topic.
 //!
 //! The limit applies per source and code, so that one source or one kind of mistake does not hold other records.
 
@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 
-/// Number of recent records of a source that count.
+/// Number of a source's most recent records over which the share is computed.
 const WINDOW: usize = 1000;
 
-/// Minimum number of dead letters that can exceed the limit.
+/// Fewer dead letters than this never exceed the limit.
 const AT_LEAST: usize = 200;
 
 /// Maximum share of a source's recent records that may become dead letters with the same code; `off` for no limit.

@@ -22,7 +22,7 @@ pub struct Context {
     pub readiness: Readiness,
     /// Cancelled when the service is to stop.
     pub stop: CancellationToken,
-    /// Requests to read the service's files again.
+    /// Receives requests to read the service's files again.
     pub reload: Reload,
     /// The maximum time for a clean stop.
     pub shutdown_timeout: Duration,
@@ -31,7 +31,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Creates a context with a new metrics registry, also for a service that runs inside another process.
+    /// Creates a context with a new metrics registry. A process that embeds a service calls this function too.
     #[must_use]
     pub fn new(service: &str, stop: CancellationToken, shutdown_timeout: Duration) -> Self {
         let (readiness, reload, hold) = (Readiness::default(), Reload::default(), OperatorHold::default());
@@ -89,7 +89,7 @@ where
     }
 }
 
-/// Asks the running service for its health.
+/// Asks the running service whether it is ready.
 fn ask_health<C: ServiceConfig>(config: &C) -> ExitCode {
     match crate::health::ask(config.service().admin_listen) {
         Ok(()) => ExitCode::SUCCESS,
@@ -100,7 +100,7 @@ fn ask_health<C: ServiceConfig>(config: &C) -> ExitCode {
     }
 }
 
-/// Prints why a service cannot start with its configuration, or what `--help` and `--version` ask for.
+/// Prints why a service cannot start with its configuration, or the text that `--help` or `--version` requests.
 fn report_unusable(service: &str, unusable: Unusable) -> ExitCode {
     match unusable {
         Unusable::CommandLine(error) => {

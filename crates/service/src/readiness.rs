@@ -11,7 +11,7 @@ pub struct Readiness {
 #[derive(Debug)]
 struct State {
     reason: Option<&'static str>,
-    /// Whether a dependency has failed for too long.
+    /// Whether a dependency has failed for so long that the service is not ready.
     waiting: bool,
 }
 
@@ -22,7 +22,8 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// Marks the service as ready, unless a dependency fails.
+    /// Marks the service as ready. While a dependency fails for too long, `/readyz` still reports that the service is
+    /// not ready.
     pub fn set_ready(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reason = None;
     }
@@ -32,7 +33,8 @@ impl Readiness {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reason = Some(reason);
     }
 
-    /// Sets whether a dependency has failed for too long. The state that the service itself has set does not change.
+    /// Sets whether a dependency has failed for too long. This does not change the state that the service itself has
+    /// set.
     pub(crate) fn set_waiting(&self, waiting: bool) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting = waiting;
     }

@@ -58,7 +58,8 @@ pub fn init_logs(format: LogFormat, level: &LogLevel) {
 }
 
 /// Returns the message of a panic if it is a constant of the program. A message that was built at run time may contain
-/// payload data, which must not be logged: slicing a text within a character, for example, quotes that text.
+/// payload data, which must not be logged. For example, the message about slicing a text within a character quotes the
+/// text.
 fn panic_message(payload: &(dyn std::any::Any + Send)) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("(not shown: it may hold data)")
 }
@@ -90,9 +91,10 @@ mod tests {
     use super::*;
     use crate::{Readiness, ReloadMetrics, Waiting};
 
-    /// Pins the metrics that this crate adds to every service. Values are replaced, because those of the process vary.
+    /// Compares the metrics that this crate adds to every service with a snapshot. Values are replaced, because those
+    /// of the process vary.
     #[test]
-    fn the_exposition_is_pinned() {
+    fn the_metrics_exposition_matches_the_snapshot() {
         let registry = registry("transformer");
         for service in ["gateway", "transformer", "sink"] {
             Waiting::register(service, &registry, &Readiness::default()).unwrap();

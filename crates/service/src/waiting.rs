@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_until_a_request_fails_does_not_delay_the_report() {
+    fn a_failed_request_counts_as_a_failure_since_its_start() {
         let (waiting, _) = waiting();
         let asking = waiting.activity("asking the brokers", Ready::Stays, "wait");
         let request = asking.request();

@@ -1,4 +1,4 @@
-//! Parses command lines together with the variables. Errors contain the option but never its value.
+//! Parses command lines together with the [`Variables`]. Errors contain the option but never its value.
 
 use std::ffi::OsString;
 
@@ -26,7 +26,8 @@ pub enum Required {
 /// Error for a command line that cannot be parsed.
 #[derive(Debug)]
 pub struct Refused {
-    /// clap's error with the text for the user. It reports every invalid value by its option and contains no value.
+    /// clap's error with the text for the user. The text names the option of every invalid value, and contains no
+    /// value.
     pub error: clap::Error,
     /// The invalid values; `None` if the error is of another kind, such as an unknown option or a request for help.
     pub invalid: Option<Box<InvalidValues>>,
@@ -44,15 +45,15 @@ pub struct InvalidValues {
 }
 
 impl InvalidValues {
-    /// Returns the invalid values together with the problems that `problems_of` finds in the other options, so that a
-    /// person gets them in one answer.
+    /// Returns the invalid values together with the problems that `problems_of` finds in the other options, so that the
+    /// user sees all of them at once.
     #[must_use]
     pub fn with_others<C: FromArgMatches>(self, problems_of: impl FnOnce(&C) -> Problems) -> Problems {
         let mut problems = Problems::default();
         self.problems.into_iter().for_each(|problem| problems.add(problem));
         if let Ok(options) = C::from_arg_matches(&self.others) {
             let mut others = problems_of(&options);
-            // An option with an invalid value has no value here, so it may be reported as missing.
+            // An option with an invalid value has no value in `others`, so `problems_of` may report it as missing.
             others.forget(&self.names);
             problems.extend(others);
         }
@@ -96,7 +97,7 @@ fn refused(
 ) -> Refused {
     let applied = variables.apply(command.clone());
     if first.kind() == ErrorKind::DisplayHelp {
-        // The help marks the required options, so the arguments are parsed again with these.
+        // The help marks the required options, so the arguments are parsed again with these options still required.
         let error = applied.try_get_matches_from(arguments).err().unwrap_or(first);
         return Refused { error, invalid: None };
     }
@@ -117,7 +118,7 @@ fn refused(
         }
     }
     let is_wrong = |arg: &Arg| wrong.iter().any(|wrong| wrong.get_id() == arg.get_id());
-    // The invalid options get no value: not from a file here, and not from the environment below.
+    // The invalid options get no value: `apply_to` sets none from a file, and `each_argument` removes their variables.
     let others = variables.apply_to(command.clone(), &|arg| !is_wrong(arg));
     let others = each_argument(others, &|arg| {
         let arg = if is_wrong(&arg) { arg.env(None::<&str>) } else { arg };
@@ -165,7 +166,7 @@ fn with_any_value(arg: Arg) -> Arg {
 fn selected(command: &Command, applied: &Command, variables: &Variables, arguments: &[OsString]) -> Vec<Arg> {
     let loose = each_argument(applied.clone(), &|arg| with_any_value(arg.required(false)));
     let matches = loose.try_get_matches_from(arguments).ok();
-    // The options of `applied` have no variables if a file sets them.
+    // The loop uses the options of `command`: in `applied`, an option that a file sets no longer has a variable.
     let (mut command, mut matches, mut found) = (Some(command), matches.as_ref(), Vec::new());
     while let Some(current) = command {
         let was_given = |arg: &&Arg| match matches.map(|matches| matches.value_source(arg.get_id().as_str())) {

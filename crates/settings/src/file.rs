@@ -11,7 +11,7 @@ pub enum FileError {
     /// The operating system cannot read the file.
     #[error("cannot read {}: {}", Shown(path), Reason(source))]
     Unreadable {
-        /// Path as the option has it.
+        /// Path as it is configured.
         path: PathBuf,
         /// Error of the operating system.
         source: std::io::Error,
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_does_not_exist_is_not_shown() {
+    fn the_error_for_a_path_that_does_not_exist_does_not_contain_the_path() {
         let error = read_text(Path::new("topsecret")).unwrap_err().to_string();
         assert!(error.contains("there is no file") && !error.contains("topsecret"), "{error}");
         let folder = Folder::new("folder");

@@ -2,8 +2,7 @@
 
 use tokio::sync::watch;
 
-/// Receives requests to read files again. Every clone is notified; requests in quick succession are
-/// merged.
+/// Receives requests to read files again. Every clone is notified; requests in quick succession are merged.
 #[derive(Debug, Clone)]
 pub struct Reload(watch::Receiver<()>);
 

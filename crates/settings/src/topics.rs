@@ -1,5 +1,5 @@
-//! The options for the topic names, each declared once: a service has those of the topics that it uses, a command for
-//! operators has all ([`TopicOptions`]).
+//! The options for the topic names, each declared once. A service includes the options of the topics that it uses; a
+//! command for operators includes all of them ([`TopicOptions`]).
 
 use clap::Args;
 use contract::{OptionalTopic, PipelineTopics, Topic, TopicName};
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_topic_names_of_the_pipeline_are_those_of_the_options() {
+    fn pipeline_topics_have_the_names_that_the_options_set() {
         let options = topics(&["--raw-topic=a", "--typed-topic=b", "--dead-letter-topic=c", "--receipts-topic=d"]);
         let topics = PipelineTopics::from(&options);
         assert!(topics.names().map(TopicName::as_str).eq(["a", "b", "c", "d"]));

@@ -1,6 +1,6 @@
 //! Reloads files while a service runs, so that keys and certificates can change without a restart.
 //!
-//! Files are checked every few seconds, and at once on request (SIGHUP). If they cannot be read or are invalid, the
+//! Files are checked every two seconds, and at once on request (SIGHUP). If they cannot be read or are invalid, the
 //! previous value stays current: a broken file must not make the gateway refuse events.
 
 use std::io::ErrorKind;
@@ -184,11 +184,11 @@ impl<O: Origin> Followed<O> {
         }
     }
 
-    /// Returns the [`state_of`] the files, computed outside the async runtime's threads.
+    /// Returns the [`state_of`] the files, computed on a thread for blocking work.
     async fn look(&self) -> String {
         let files = self.files.clone();
-        // Reading files should not panic. If it does, this state differs from the last one, so the files are loaded,
-        // and the load reports the error.
+        // Reading files should not panic. If it does, the empty state differs from the last one, so the files are
+        // loaded, and the load reports the error.
         tokio::task::spawn_blocking(move || state_of(&files)).await.unwrap_or_default()
     }
 }
@@ -202,7 +202,7 @@ async fn next(reload: &mut Reload) -> bool {
 }
 
 /// Loads a value, and returns the state that its files had before they were read, so that no later change is missed.
-/// `files` are the files from which the value is expected to be loaded.
+/// `files` are the expected files of the value; if it depends on other files, it is loaded again.
 fn load_from<O: Origin>(origin: &O, mut files: Vec<PathBuf>) -> Result<(Loaded<O::Value>, String), Problems> {
     loop {
         let state = state_of(&files);

@@ -119,7 +119,8 @@ pub enum SourcesError {
     /// The file cannot be read.
     #[error("SOURCES_FILE: {0}")]
     Read(#[from] FileError),
-    /// The file is not TOML of the right form. The error contains the line but not its text, because that may be a key.
+    /// The file is not TOML of the right form. The error contains the line number but no text of the line, which may be
+    /// a key.
     #[error("SOURCES_FILE: {path}, line {line}: {message}")]
     Form {
         /// Path in `SOURCES_FILE`.
@@ -247,7 +248,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("sources-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("sources.toml");
-        // With the byte order mark that editors on Windows write.
+        // The file starts with a byte order mark, as editors on Windows write it.
         std::fs::write(&path, "\u{feff}[sources.a]\nsigning_keys_file = \"a.key\"\n").unwrap();
         assert_eq!(read(&path).unwrap()[&"a".parse().unwrap()].signing_keys_file, Some(folder.join("a.key")));
         std::fs::remove_dir_all(&folder).unwrap();

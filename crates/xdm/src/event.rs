@@ -219,7 +219,7 @@ records! {
         source: Opt<'a> = "source",
         /// Time at which the gateway received the webhook.
         received_at: Option<Timestamp> = "receivedAt",
-        /// True if the event's time was after `received_at`, which then replaced it.
+        /// True if the event's time was after `received_at` and was replaced by `received_at`.
         timestamp_adjusted: Option<bool> = "timestampAdjusted",
         /// True if a text was truncated.
         truncated: Option<bool> = "truncated",

@@ -61,8 +61,8 @@ impl Fingerprint {
     }
 }
 
-/// Removes logical types from a schema so that apache-avro computes the correct canonical form: the crate (0.22) keeps
-/// the `{"type":"long"}` of a logical type, while the specification's rules STRIP and PRIMITIVES reduce it to `"long"`.
+/// Removes logical types from a schema so that apache-avro computes the correct canonical form. apache-avro 0.22 keeps
+/// the `{"type":"long"}` of a logical type, but the specification's rules STRIP and PRIMITIVES reduce it to `"long"`.
 fn without_logical_types(schema: &Schema) -> Schema {
     fn strip(schema: &mut Value) {
         match schema {

@@ -1,6 +1,6 @@
-//! Tests that released schemas stay readable in both directions (FULL_TRANSITIVE, and stricter where Platform is
-//! stricter): nothing is renamed, retyped or removed, no enum symbol is added, and a new field has a default. A schema
-//! that breaks this rule needs a new topic.
+//! Tests that released schemas stay readable in both directions: FULL_TRANSITIVE, and stricter where Platform is
+//! stricter. Nothing is renamed, retyped or removed, no enum symbol is added, and a new field has a default. A schema
+//! that breaks one of these rules needs a new topic.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -96,8 +96,8 @@ fn the_typed_topic_and_the_composed_schema_have_the_same_fields_of_the_same_type
     assert_eq!(carried, accepted);
 }
 
-/// Returns a schema without the parts that only one of the two files has: descriptions, and checks that are stricter
-/// than Platform's.
+/// Returns a schema without the parts that only the field group or only the composed schema has: descriptions, and
+/// checks that are stricter than Platform's.
 fn bare(schema: &Value) -> Value {
     const ONLY_IN_ONE: [&str; 9] = [
         "title",

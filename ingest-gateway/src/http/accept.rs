@@ -64,8 +64,8 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// Serves until `context.stop` is cancelled and then for the drain delay, and lets every request in progress
-    /// finish.
+    /// Serves until `context.stop` is cancelled and then for the drain delay. Then lets every request in progress
+    /// finish, within `SHUTDOWN_TIMEOUT`.
     pub(crate) async fn serve(self, listener: TcpListener, drain_delay: Duration, context: &Context) {
         let server = Arc::new(self);
         let tasks = TaskTracker::new();
@@ -84,7 +84,8 @@ impl<P: Publish> Server<P> {
             never = server.accept(&listener, &mut waiting, &tasks) => match never {},
         }
         let ended = async {
-            // Queued connections that get a slot at once start before the open connections are asked to end.
+            // `join` polls `begin_queued` first: queued connections that get a slot at once start before the open
+            // connections are asked to end.
             let finish = async { server.finish.cancel() };
             join(server.begin_queued(listener, waiting, &tasks), finish).await;
             tasks.close();
@@ -120,8 +121,8 @@ impl<P: Publish> Server<P> {
         }
     }
 
-    /// Starts serving the connection in `waiting` and all connections in the listener's queue. Closing the listener
-    /// would reset the queued ones.
+    /// Starts serving the connection in `waiting` and all connections in the listener's queue. If the listener were
+    /// closed instead, the kernel would reset the queued connections.
     async fn begin_queued(
         self: &Arc<Self>,
         listener: TcpListener,
@@ -195,8 +196,8 @@ mod tests {
     use crate::ingest::tests::{Fate, prepare};
 
     #[tokio::test]
-    async fn at_the_stop_every_connection_in_the_queue_of_the_listener_is_served() {
-        // The smallest usual queue of a listener holds more connections than this.
+    async fn at_a_stop_every_connection_in_the_accept_queue_is_served() {
+        // The shortest usual accept queue (128) holds more connections than this.
         const QUEUED: usize = 100;
         let server = Arc::new(prepare(Fate::Stored, &[]).server);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -204,7 +205,8 @@ mod tests {
         let clients: Vec<_> = (0..QUEUED).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         let (first, _) = listener.accept().await.unwrap();
         let tasks = TaskTracker::new();
-        // tokio makes a task yield after a number of operations. This uses up most of them before the queue is emptied.
+        // tokio makes a task yield after a number of operations. The loop uses up most of them, so that `begin_queued`
+        // would yield without `unconstrained`.
         for _ in 0..100 {
             tokio::task::coop::consume_budget().await;
         }

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use crate::metrics::ConnectionMetrics;
 
 /// Maximum idle time of a connection between two requests. It is longer than the idle timeouts of clients and proxies
-/// (90 s in Go's client, 60 s in common load balancers), so that they close first. A client that writes into a
-/// connection that is being closed gets no response, and Customer.io then waits an hour.
+/// (90 s in Go's client, 60 s in common load balancers), so that the other side closes first. A client that writes into
+/// a connection while the gateway closes it gets no response, and Customer.io then waits an hour.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Maximum wait for a free slot before further connections are closed to make room.
@@ -29,7 +29,7 @@ enum Phase {
     Idle { since: Instant, until: Instant },
     /// The request headers, or the TLS handshake before them, are being received.
     Head { since: Instant, until: Instant },
-    /// The headers were received, and the body is being received; the code that receives it has its own timeouts.
+    /// The headers were received, and the body is being received; `body::receive` has its own timeouts.
     Body { since: Instant },
     /// The request was received completely.
     Answering,
@@ -195,8 +195,8 @@ impl Connections {
                 return admitted;
             }
             self.evict();
-            // The evicted connections may have received a request meanwhile, so this tries again even without a
-            // notification.
+            // A connection that was asked to close stays open if it has received a complete request meanwhile. So the
+            // loop tries again even without a notification.
             if tokio::time::timeout(RETRY, self.0.freed.notified()).await.is_err() {
                 tracing::debug!("no slot has become free yet");
             }
@@ -275,7 +275,7 @@ mod tests {
         open[0].state.body_received();
         let mut fourth = Box::pin(connections.admit());
         assert!(fourth.as_mut().now_or_never().is_none(), "no slot is free yet");
-        assert!(open[0].state.evicted().now_or_never().is_none(), "its client waits for a response");
+        assert!(open[0].state.evicted().now_or_never().is_none(), "the client waits for a response");
         assert!(open[1].state.evicted().now_or_never().is_some());
         assert!(open[2].state.evicted().now_or_never().is_none());
         drop(open.remove(1));
@@ -294,7 +294,7 @@ mod tests {
         connections.evict();
         only.state.head_received(Instant::now());
         only.state.body_received();
-        assert!(only.state.evicted().now_or_never().is_none(), "its client waits for a response");
+        assert!(only.state.evicted().now_or_never().is_none(), "the client waits for a response");
         assert_eq!(connections.0.metrics.evicted.get(), 0);
         only.state.answered(Instant::now());
         (0..3).for_each(|_| connections.evict());

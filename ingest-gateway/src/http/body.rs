@@ -27,7 +27,7 @@ pub(crate) struct Limits {
     pub(crate) whole: usize,
     /// Maximum time for which the client may send nothing.
     pub(crate) idle: Duration,
-    /// Time at which the response is due. The body must be complete before.
+    /// Time at which the response is due. The body must be complete by then.
     pub(crate) until: Instant,
 }
 
@@ -54,8 +54,8 @@ pub(crate) struct Oversized {
     pub(crate) share: Share,
 }
 
-/// Receives a body; `declared` is its length according to `Content-Length`. The verification of the signature starts
-/// here only once the body is over the limit; the caller verifies a body within the limit.
+/// Receives a body; `declared` is its length according to `Content-Length`. For a body over the limit, this function
+/// also feeds all bytes to a verifier of the signature. The caller verifies the signature of a smaller body.
 pub(crate) async fn receive(
     mut body: impl Body<Data = Bytes> + Unpin,
     declared: Option<u64>,

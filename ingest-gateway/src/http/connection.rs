@@ -30,7 +30,8 @@ use crate::http::admission::ConnectionState;
 /// Maximum size of the request headers and of one piece of a body, in bytes.
 const BUFFER: usize = 16 * 1024;
 
-/// Maximum time for reading on from a connection that has ended, so that the client can read the response.
+/// Maximum time for which the gateway keeps reading from a connection that has ended. The client needs this time to
+/// read the response.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The reason for the end of a connection.
@@ -133,8 +134,8 @@ where
 
 /// A connection with the time limit of its phase. Resolves to `None` when the time limit is exceeded.
 ///
-/// The limit is read after each poll of the connection. That is enough, because only the polled connection changes the
-/// phase (see [`ConnectionState`]), so no change of the limit needs a waker.
+/// The limit is read after each poll of the connection. That is enough, because only the polled connection changes its
+/// phase (see [`ConnectionState`]), so a new limit needs no waker.
 struct Timed<'c, C> {
     inner: C,
     state: &'c ConnectionState,
@@ -156,8 +157,8 @@ impl<C: Future + Unpin> Future for Timed<'_, C> {
         }
         loop {
             let Some(until) = self.state.until() else { return Poll::Pending };
-            // The timer is set to a later limit only after it has elapsed, so that it is not set more often than
-            // needed.
+            // If the limit has moved to a later time, the timer is reset only after it has elapsed, because resetting
+            // it at each change would cost more.
             if until < self.sleep.deadline() || self.sleep.is_elapsed() {
                 self.sleep.as_mut().reset(until);
             }

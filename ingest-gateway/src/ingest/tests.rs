@@ -233,7 +233,7 @@ async fn a_signed_body_gets_202_and_is_stored_unchanged_with_request_headers() {
     let received: i64 = first.header("received-at").unwrap().parse().unwrap();
     assert!((service::unix_millis() - received).abs() < 60_000);
     assert_eq!(stored[2].body, odd);
-    assert_eq!(stored[2].key.as_deref(), Some(person_key(&odd).as_bytes()), "a body that cannot be read has a key too");
+    assert_eq!(stored[2].key.as_deref(), Some(person_key(&odd).as_bytes()), "a body that is not JSON has a key too");
     assert_eq!(gateway.budget.used(), 0);
 }
 
@@ -243,7 +243,7 @@ async fn every_request_that_is_not_authentic_gets_the_same_401_response() {
     let client = reqwest::Client::new();
     let good = sign(&SigningKey::new("first"), "1700000000", BODY.as_bytes());
     let long = "1".repeat(21);
-    // The part of the body before a colon is moved into the timestamp: the signed bytes stay the same.
+    // Moves the part of the body before the first colon into the timestamp. The signed bytes stay the same.
     let (moved, rest) = BODY.split_once(':').unwrap();
     let moved = format!("1700000000:{moved}");
     let cases: [(Option<&str>, Option<&str>); 7] = [
@@ -410,7 +410,7 @@ async fn a_body_that_cannot_be_stored_gets_503_within_two_seconds() {
 }
 
 #[tokio::test]
-async fn without_delivery_reports_bytes_stay_in_flight_and_a_full_budget_gives_503() {
+async fn a_body_without_a_delivery_report_stays_in_the_budget_and_a_full_budget_gives_503() {
     let gateway = start(Fate::Silent, &["--max-body=4KiB", "--in-flight-bytes=8KiB"]).await;
     assert_eq!(gateway.post(ROUTE, "first", vec![b' '; 4000]).await.status(), 503);
     assert!(gateway.budget.used() > 4000, "there is no delivery report yet");

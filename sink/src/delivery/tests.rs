@@ -115,7 +115,7 @@ impl Running {
         Self { thread, task: tokio::spawn(delivery.run(records)), stop }
     }
 
-    /// Waits for a condition while the consumer works.
+    /// Waits for a condition. Fails if the consumer ends before.
     async fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !condition() {
@@ -166,7 +166,7 @@ impl World {
 async fn a_low_rate_limit_with_a_backlog_in_several_partitions_is_not_a_stall() {
     let arguments = ["--max-records-per-second=2", "--batch-max-records=1", "--batch-linger=10ms"];
     let world = World::with(6, 12, &arguments).await;
-    // With two records a second each partition waits three seconds for its next turn.
+    // At two records per second, each partition waits three seconds for its next turn: longer than `stall_after`.
     let sink = Running::start(&world.settings, Duration::from_secs(2), 6);
     sink.until("all records to be accepted", || world.simulator.accepted().len() == 12).await;
     sink.stop().await.unwrap();
@@ -184,7 +184,7 @@ async fn a_pause_because_of_retry_after_is_not_a_stall() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_never_ends_is_a_stall() {
+async fn a_request_that_never_ends_stops_the_consumer_as_stalled() {
     let world = World::with(2, 2, &[]).await;
     world.simulator.add_fault(Fault { kind: FaultKind::Delay { millis: 600_000 }, requests: None, seconds: None });
     let sink = Running::start(&world.settings, Duration::from_secs(1), 2);
@@ -244,7 +244,7 @@ async fn a_record_is_sent_within_two_batches_despite_the_backlog_of_another_part
     }
     feed(&mut delivery, 1, 0);
     let batches = (1..).find(|_| next_batch(&mut delivery, now).contains(&Partition(1))).unwrap();
-    assert!(batches <= 2, "it was sent in batch {batches}");
+    assert!(batches <= 2, "the record was sent in batch {batches}");
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ pub(crate) struct Limits {
     pub(crate) dead_letters: DeadLetterLimit,
 }
 
-/// The maximum of the first pause, and of every pause, unless Platform requests a longer one. A pause may begin just
+/// Maximum length of the first pause, and of every pause, unless Platform requests a longer one. A pause may begin just
 /// before an outage ends, so the second value is also the maximum time until the sink notices the end. A longer pause
 /// would not relieve Platform: after a pause, the sink sends only one request. Jitter spreads the requests of the
 /// instances in a group.
@@ -104,9 +104,9 @@ pub(super) struct Gate {
     hold_probe: Duration,
     in_flight: usize,
     next_number: u64,
-    /// Number of the first request after the last congestion, pause or hold. Responses to earlier requests neither
-    /// change the limit on requests in flight nor end a hold: they show how Platform was before it, not whether it has
-    /// recovered.
+    /// Number of the first request after the last congestion, pause or hold. Responses to earlier requests show how
+    /// Platform was before that event, not whether it has recovered. So they neither change the limit on requests in
+    /// flight nor end a hold.
     round: u64,
     concurrency: Concurrency,
     requests: Rate,
@@ -238,7 +238,7 @@ impl Gate {
         self.failures_in_row += 1;
     }
 
-    /// Notes that a request got no response, so that fewer requests may be in flight.
+    /// Lowers the limit on requests in flight, because a request got no response.
     pub(super) fn congested(&mut self, reply: Reply) {
         if reply.number >= self.round {
             self.concurrency.congested();

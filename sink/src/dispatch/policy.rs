@@ -15,7 +15,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(50);
 /// Maximum time by which a batch is deferred if Platform is overloaded, which is not the fault of the batch.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(3);
 
-/// Minimum number of failures with 500 while sent alone, before a record becomes a dead letter.
+/// Minimum number of 500 responses to a record that is sent alone, before the record becomes a dead letter.
 const DEAD_LETTER_FAILURES: u32 = 5;
 
 impl<T: Sourced> Dispatch<T> {
@@ -31,7 +31,8 @@ impl<T: Sourced> Dispatch<T> {
                 (decided.inlet_id, decided.batch_id) = (inlet_id, batch_id);
                 self.records(batch, records, reply, &mut decided);
             }
-            // A batch of several records gets this verdict only for a status that the batch endpoint never returns.
+            // A batch of several records gets this verdict only for a status that the batch endpoint never returns, so
+            // the response counts as [`RetryReason::Unavailable`].
             Verdict::RetryAll { after, reason: RetryReason::Undeterminable } if batch.items.len() > 1 => {
                 self.again(batch, RetryReason::Unavailable, after, reply);
             }

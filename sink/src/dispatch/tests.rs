@@ -1,4 +1,4 @@
-//! Tests single rules; `any_answers` contains the property test over every sequence of responses.
+//! Tests single rules; `any_answers` contains the property test with random sequences of responses.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -195,7 +195,7 @@ fn a_single_refused_record_does_not_delay_the_records_after_it() {
 }
 
 #[test]
-fn retry_after_pauses_the_instance_which_then_resumes_with_one_request() {
+fn a_retry_after_header_pauses_the_instance_which_resumes_with_one_request() {
     let batches: Vec<Vec<u32>> = (0..20).map(|number| vec![number]).collect();
     let mut harness = Harness::new(LIMITS);
     batches.into_iter().for_each(|batch| harness.dispatch.offer(batch));
@@ -215,7 +215,7 @@ fn retry_after_pauses_the_instance_which_then_resumes_with_one_request() {
 }
 
 #[test]
-fn a_success_of_a_request_from_before_a_pause_does_not_raise_the_lowered_limit() {
+fn the_success_of_a_request_sent_before_a_pause_does_not_raise_the_lowered_limit() {
     let batches: Vec<Vec<u32>> = (0..20).map(|number| vec![number]).collect();
     let mut harness = Harness::new(LIMITS);
     batches.into_iter().for_each(|batch| harness.dispatch.offer(batch));
@@ -330,7 +330,7 @@ fn only_the_refusal_of_a_new_token_holds_the_sink() {
     let mut harness = Harness::with(&[&[1], &[2], &[3]]);
     let sent = [harness.send(), harness.send()];
     sent.into_iter().for_each(|sending| harness.answer(sending, Verdict::Hold(HoldReason::Unauthorized)));
-    assert_eq!(harness.dispatch.held(), None, "both had the old token");
+    assert_eq!(harness.dispatch.held(), None, "both requests had the old token");
     let sending = harness.send();
     harness.answer(sending, Verdict::Hold(HoldReason::Unauthorized));
     assert_eq!(harness.dispatch.held(), Some(Hold::Platform(HoldReason::Unauthorized)));

@@ -14,7 +14,7 @@ use crate::work::Code;
 
 const MIB: usize = 1024 * 1024;
 
-/// Limits the time of `work`, because a journal that repeats a write that cannot succeed would never end.
+/// Limits the time of `work`: a journal that repeated a hopeless write would never end.
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), work).await.expect("the same write is repeated")
 }
@@ -40,7 +40,7 @@ impl Stored {
 struct Broker {
     /// `max.message.bytes`; `None` for no limit.
     limit: Option<usize>,
-    /// Whether every batch with several records contains one that is too large.
+    /// Whether every batch with several records is refused, because another record in it is too large.
     large_neighbours: bool,
     /// Number of further records that are refused regardless of their size.
     refuse: AtomicUsize,
@@ -198,7 +198,7 @@ fn receipt(entries: usize) -> Receipt<'static> {
     }
 }
 
-/// Maximum size of a record with a single entry, in bytes.
+/// Upper limit of the size of a receipt with a single entry, in bytes.
 const ONE_ENTRY: usize = 250;
 
 proptest! {

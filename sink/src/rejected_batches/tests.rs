@@ -231,7 +231,7 @@ async fn a_pass_without_the_view_datasets_permission_fails_with_may_not_read() {
 }
 
 #[test]
-fn the_first_pass_looks_back_30_days_and_later_ones_a_day_before_the_mark() {
+fn the_first_pass_looks_back_30_days_and_later_passes_start_a_day_before_the_mark() {
     let now = 100 * DAY_MS;
     assert_eq!(Checked::default().from(now), 70 * DAY_MS);
     let checked = Checked { to: Some(99 * DAY_MS), ..Checked::default() };

@@ -1,4 +1,4 @@
-//! Access to the topics on Kafka for a pass. Reads block, so they run on separate threads.
+//! Accesses the topics that a pass reads and writes, on Kafka. Reads block, so they run on separate threads.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -16,9 +16,9 @@ use super::{Checked, Rejected, Topics};
 use crate::config::Settings;
 use crate::journal::mark_record;
 
-/// Time limit for the next record of a read.
+/// Maximum wait for the next record of a read.
 const NEXT_RECORD: Duration = Duration::from_secs(30);
-/// Maximum time for which a transaction of the transformer may stay open.
+/// Maximum wait for the end of an open transaction of the transformer.
 const OPEN_TRANSACTION: Duration = Duration::from_secs(90);
 /// The search for receipts begins this long before the batch was created. Platform creates the batch of an event within
 /// minutes after it has accepted the event.
@@ -26,7 +26,7 @@ const RECEIPT_BEFORE_MS: i64 = 6 * 60 * 60 * 1000;
 /// Without receipts, the search for typed records begins this long before the batch was created. This is longer than
 /// for receipts, because a typed record may have waited before it was sent.
 const TYPED_BEFORE_MS: i64 = 24 * 60 * 60 * 1000;
-/// Tolerance for clocks that differ.
+/// The search ends this long after the batch was created, because clocks may differ.
 const AFTER_MS: i64 = 10 * 60 * 1000;
 /// Maximum size of a record that is written whole, in bytes.
 const LARGEST_RECORD: usize = 16 * 1024 * 1024;
@@ -107,8 +107,8 @@ async fn blocking<R: Send + 'static>(
     called.unwrap_or_else(|_| Err(KafkaError::Configuration("reading a topic was interrupted".to_owned())))
 }
 
-/// Returns the typed records of these events. If there are receipts, those in the time range contain the positions of
-/// the typed records; otherwise the typed records in the time range are searched.
+/// Returns the typed records of these events. With a receipts topic, the receipts in the time range give the positions
+/// of the typed records. Otherwise, all typed records in the time range are searched.
 fn find(
     connection: &Connection,
     (typed, receipts): (&TopicName, Option<&TopicName>),
@@ -171,7 +171,7 @@ fn keep(record: &Record<'_>, ids: &HashSet<String>, found: &mut HashMap<String, 
     }
 }
 
-/// Notes the positions of the typed records of these events, according to a receipt.
+/// Adds the positions of the typed records of these events that a receipt reports as accepted.
 fn accepted(value: &[u8], ids: &HashSet<String>, positions: &mut HashMap<String, Position>) {
     let Some(receipt) = Receipt::read(value) else { return };
     for entry in receipt.records.iter().filter(|entry| entry.verdict == ReceiptVerdict::Accepted) {
@@ -181,7 +181,7 @@ fn accepted(value: &[u8], ids: &HashSet<String>, positions: &mut HashMap<String,
     }
 }
 
-/// Returns rounds of ranges with one record each; a round has at most one range per partition.
+/// Returns ranges of one record each, in rounds: a round has at most one range for each partition.
 fn rounds<'p>(positions: impl Iterator<Item = &'p Position>) -> Vec<Vec<OffsetRange>> {
     let mut by_partition: BTreeMap<Partition, Vec<Offset>> = BTreeMap::new();
     for position in positions {

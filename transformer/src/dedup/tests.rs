@@ -20,7 +20,7 @@ fn limits(seconds: u32, ids: usize) -> WindowLimits {
 /// A model of the window: a list of ids with their times, which is searched from the newest entry to the oldest.
 struct Naive {
     entries: Vec<(u32, u32)>,
-    /// The latest time of all entries so far. It stays when its entry is dropped.
+    /// The latest time of all entries so far. Dropping the entry with this time does not change it.
     newest: u32,
     limits: WindowLimits,
 }
@@ -74,7 +74,7 @@ proptest! {
 #[test]
 fn the_time_that_a_window_covers_is_limited_by_the_number_of_ids() {
     let mut window = Window::new(limits(100, 10));
-    assert_eq!(window.reach(), 100, "nothing was ever lost");
+    assert_eq!(window.reach(), 100, "no entry was dropped");
     (0..10).for_each(|number| window.insert(id(number), Seconds(1000 + number)));
     assert_eq!(window.reach(), 100);
     (10..20).for_each(|number| window.insert(id(number), Seconds(1000 + number)));
@@ -122,15 +122,15 @@ fn an_id_of_a_full_window_takes_less_than_28_bytes() {
     assert!(per_id < 28, "{per_id}");
 }
 
-/// A step of a worker that processes one partition with repeated events. A transaction commits or aborts, and a new
-/// owner restores its window from the committed records of the typed topic.
+/// A step of a worker that processes one partition with repeated events. After a rebalance, the next owner restores the
+/// window from the committed records of the typed topic.
 #[derive(Debug, Clone)]
 enum Event {
     /// The worker processes the next raw record.
     Process,
     Commit,
     Abort,
-    /// The transaction ends and the partition is revoked. The next owner reads the typed topic.
+    /// The transaction ends and the partition is revoked. The next owner restores the window.
     Rebalance {
         committed: bool,
     },

@@ -46,8 +46,8 @@ pub(crate) struct Window {
     index: HashTable<u32>,
     /// The latest receive time so far.
     newest: Seconds,
-    /// The latest receive time of an unexpired entry that was dropped because the window was full, or that was never
-    /// read.
+    /// The latest receive time of an unexpired entry that was dropped because the window was full, or that was not
+    /// restored.
     lost: Option<Seconds>,
     begins_late: bool,
 }
@@ -65,12 +65,12 @@ impl Window {
         }
     }
 
-    /// Declares that entries before the first one are missing.
+    /// Notes that the typed topic has older records that are not read, so ids are missing before the first entry.
     pub(super) fn begin_late(&mut self) {
         self.begins_late = true;
     }
 
-    /// Whether the window contains this event with a receive time of at most `limits.seconds` before `received`.
+    /// Whether the window contains this event with a receive time that is at most `limits.seconds` before `received`.
     pub(crate) fn contains(&self, id: IdHash, received: Seconds) -> bool {
         self.find(id).is_some_and(|seen| received.0.saturating_sub(seen.0) <= self.limits.seconds)
     }
@@ -96,8 +96,8 @@ impl Window {
         self.evict();
     }
 
-    /// Allocates memory for one more entry. By default, both collections would double their capacity (the index even if
-    /// only removed entries use it up), and a full window would permanently be a third larger.
+    /// Allocates memory for one more entry. By default, both collections would double their capacity; the index would
+    /// do so even if only removed entries use it up. A full window would then permanently be a third larger.
     fn make_room(&mut self) {
         let held = self.entries.len();
         if held == self.entries.capacity() {
@@ -115,7 +115,7 @@ impl Window {
         }
     }
 
-    /// Makes the index map the id of the entry at this position to that entry.
+    /// Makes the index refer to the entry at position `place` for the id of that entry.
     fn note(&mut self, place: usize) {
         let Some(&Entry { id, .. }) = self.entries.get(place) else { return };
         let number = self.oldest.wrapping_add(u32::try_from(place).unwrap_or(u32::MAX));
@@ -141,7 +141,7 @@ impl Window {
                 self.lost = self.lost.max(Some(entry.received()));
             }
             let number = self.oldest;
-            // The index maps a repeated id to its newer entry, which stays.
+            // For a repeated id, the index refers to the newer entry, which stays.
             if let Ok(found) = self.index.find_entry(hash(entry.id), |&found| found == number) {
                 found.remove();
             }
@@ -156,7 +156,7 @@ impl Window {
     }
 
     /// Returns the time span within which repeats are recognised, in seconds: the configured window, or less if entries
-    /// were dropped because the window was full.
+    /// were dropped because the window was full, or were not restored.
     pub(crate) fn reach(&self) -> u32 {
         self.lost.map_or(self.limits.seconds, |lost| self.newest.0.saturating_sub(lost.0).min(self.limits.seconds))
     }

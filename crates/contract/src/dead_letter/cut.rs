@@ -1,13 +1,13 @@
-//! Dead letters that contain only the beginning of the original value, because the topic refuses the whole value.
+//! Dead letters that contain only the beginning of the original value, because the whole value is too large to store.
 
 use std::fmt::Write;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// Number of bytes of a value that a dead letter keeps if the dead-letter topic refuses the whole value.
+/// Number of bytes that a dead letter keeps of a value that is too large to be stored whole.
 pub const KEPT_BYTES: usize = 64 * 1024;
 
-/// Describes the original value of a dead letter that contains only its first [`KEPT_BYTES`].
+/// Describes the whole original value of a dead letter that contains only the first [`KEPT_BYTES`] of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
     /// Size of the original value in bytes.

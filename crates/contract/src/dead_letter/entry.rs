@@ -98,8 +98,8 @@ impl Entry {
     }
 }
 
-/// Whether the header with this name belongs to the original record of a dead letter. Otherwise, the dead letter or an
-/// earlier replay added it.
+/// Whether the header with this name belongs to the original record of a dead letter. All other headers were added by
+/// the dead letter or by an earlier replay.
 #[must_use]
 pub fn is_original(name: &str) -> bool {
     !name.starts_with(header::PREFIX) && name != REPLAY_OF

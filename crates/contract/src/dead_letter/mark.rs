@@ -1,5 +1,5 @@
 //! Marks: records of the dead-letter topic by which sinks remember their own progress. A mark has no key and an empty
-//! value, and says nothing about any event.
+//! value, and does not refer to any event.
 
 use super::header;
 use crate::position::Partition;
@@ -8,7 +8,7 @@ use crate::position::Partition;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mark {
     /// A sink without a receipts topic has delivered records of this input topic. If the brokers have lost the group's
-    /// offsets, the mark shows that a start is not the first one.
+    /// offsets, the mark shows the sink that it does not start for the first time.
     DeliveredFrom(String),
     /// Platform's failed batches were read up to this time: milliseconds since 1970.
     FailedBatchesCheckedTo(i64),

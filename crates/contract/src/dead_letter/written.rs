@@ -22,7 +22,7 @@ pub struct DeadLetter {
     pub origin: Option<Origin>,
     /// Time at which the dead letter was written: milliseconds since 1970.
     pub at: Option<i64>,
-    /// Size and hash of the original value, if the dead letter contains only the beginning of it.
+    /// Size and hash of the original value, if the dead letter contains only the beginning of the value.
     pub cut: Option<Cut>,
     /// Platform's id of the failed batch that contained the record; only for [`Stage::Platform`].
     pub batch: Option<String>,

@@ -112,7 +112,7 @@ fn only_1_to_20_ascii_digits_are_a_timestamp() {
     }
     let seconds = |text: &'static str| SignatureTimestamp::parse(text.as_bytes()).unwrap().seconds();
     assert_eq!(seconds("1613063090"), Some(1_613_063_090));
-    assert_eq!(seconds("18446744073709551615"), None, "more than 64 bits with a sign");
+    assert_eq!(seconds("18446744073709551615"), None, "a signed 64-bit integer cannot hold this number");
 }
 
 #[test]
@@ -159,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_verified_in_pieces_gives_the_same_result(body in prop::collection::vec(any::<u8>(), 0..300), cut in any::<prop::sample::Index>()) {
+    fn a_body_in_two_pieces_is_verified_like_a_complete_body(body in prop::collection::vec(any::<u8>(), 0..300), cut in any::<prop::sample::Index>()) {
         let key = SigningKey::new(KEY_A);
         let signature = sign(&key, "1", &body);
         let (head, tail) = body.split_at(cut.index(body.len() + 1));

@@ -51,8 +51,8 @@ impl<'a> Field<'a> {
         self.first() == Some(b'n')
     }
 
-    /// Returns the text of a string, or the digits of an integer as they were written, so that leading zeros in a
-    /// string and numbers beyond 64 bits are kept. Returns `None` for any other value. Lone surrogates become U+FFFD.
+    /// Returns the text of a string, or the digits of an integer as they were written. Leading zeros in a string and
+    /// numbers beyond 64 bits are kept. Returns `None` for any other value. Lone surrogates become U+FFFD.
     #[must_use]
     pub fn text(self) -> Option<Cow<'a, str>> {
         let raw = self.0?.get();
@@ -100,8 +100,9 @@ impl<'a> Field<'a> {
     }
 
     /// Returns a whole number that is written in any unambiguous form: an integer, a number with a fraction of zeros or
-    /// with an exponent (`1700000000.0`, `1.7e9`), or one of these in a string. Returns `None` for any other value, and
-    /// for numbers that a double cannot represent exactly, except integers of up to 64 bits.
+    /// with an exponent (`1700000000.0`, `1.7e9`), or one of these in a string. An integer must fit into an `i64`. In
+    /// the other forms, the absolute value must be below 2^53, because larger doubles are not exact. Returns `None` for
+    /// any other value.
     #[must_use]
     pub fn whole_number(self) -> Option<i64> {
         const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -161,7 +162,7 @@ fn string(raw: &str) -> Cow<'_, str> {
     }
     match serde_json::from_str::<String>(raw) {
         Ok(text) => Cow::Owned(text),
-        // The only possible reason is a lone surrogate escape. serde_json keeps it when it decodes to bytes.
+        // The only possible error is a lone surrogate escape, which serde_json accepts when it decodes to bytes.
         Err(_) => Cow::Owned(lossy(raw)),
     }
 }
@@ -222,7 +223,7 @@ impl<'de> Visitor<'de> for KeySeed {
     }
 
     fn visit_borrowed_bytes<E>(self, key: &'de [u8]) -> Result<Key<'de>, E> {
-        // Checking is faster than replacing, and almost all keys are valid.
+        // Almost all keys are valid UTF-8, and the check is faster than the lossy conversion.
         Ok(Key(std::str::from_utf8(key).map_or_else(|_| String::from_utf8_lossy(key), Cow::Borrowed)))
     }
 

@@ -1,7 +1,7 @@
 //! `KAFKA_OPTIONS`: any librdkafka property, except those that the product's guarantees depend on.
 //!
-//! Messages show neither a value nor a name that librdkafka does not know: a secret that contains a comma is split into
-//! pieces that look like names.
+//! Messages never show a value, and show a name only if librdkafka knows it: a secret that contains a comma is split,
+//! and its pieces look like names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -47,7 +47,7 @@ const RESERVED: &[&str] = &[
     "transactional.id",
 ];
 
-/// Other names of reserved properties (librdkafka's CONFIGURATION.md, "Alias for").
+/// Aliases of reserved properties ("Alias for" in librdkafka's CONFIGURATION.md).
 const ALIASES: &[(&str, &str)] = &[
     ("acks", "request.required.acks"),
     ("bootstrap.servers", "metadata.broker.list"),
@@ -136,7 +136,7 @@ fn changed(with: &ClientConfig) -> Option<&'static str> {
         return None;
     };
     let value = |config: &rdkafka::config::NativeClientConfig, name: &str| config.get(name).ok();
-    // librdkafka returns no value for a topic property until one of them is set.
+    // librdkafka returns no value for a topic property until any topic property is set.
     RESERVED.iter().copied().find(|name| {
         let now = value(&with, name);
         now.is_some() && now != value(&default, name).or_else(|| topic_default(name))

@@ -18,7 +18,7 @@ pub(super) struct Due {
 const KEPT: usize = 64;
 
 /// Fingerprints of the last polled record of each partition, and of some records before it. A committed offset is
-/// usually before the last polled record, and is stored with the newest fingerprint before it.
+/// usually before the last polled record, so the commit gets the newest kept fingerprint before that offset.
 #[derive(Debug, Default)]
 pub(super) struct Fingerprints {
     latest: Latest,
@@ -44,7 +44,7 @@ impl Fingerprints {
                 continue;
             }
             if earlier.len() == KEPT {
-                // Keeps the first fingerprint: without it, a frontier that does not move would lose its fingerprint.
+                // Keeps the first fingerprint: a frontier that does not move still needs a fingerprint before it.
                 earlier.remove(1);
             }
             earlier.push_back(*last);

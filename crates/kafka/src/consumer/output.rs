@@ -34,8 +34,8 @@ pub enum Output {
     },
 }
 
-/// Whether the group has no committed offset for any partition of the topic. If it has one, its offsets are not lost,
-/// and a partition without an offset is new.
+/// Whether the group has no committed offset for any partition of the topic. If the group has one, its offsets are not
+/// lost, and a partition without an offset is new.
 pub(super) fn has_no_offsets(consumer: &GroupConsumer, topics: &Topics, input: &TopicName) -> Result<bool, KafkaError> {
     let all: Vec<Partition> = Partition::all(topics.partitions(input, CALL)?).collect();
     let committed = consumer
@@ -46,8 +46,8 @@ pub(super) fn has_no_offsets(consumer: &GroupConsumer, topics: &Topics, input: &
 
 impl Output {
     /// Returns the location of output, as a text for messages; `None` if there is no output. Blocks. For
-    /// [`Output::Records`], this reads the whole topic. It is called only while the group has no committed offset, once
-    /// for each assignment.
+    /// [`Output::Records`], this reads the whole topic. A consumer calls this at most once per assignment, and only
+    /// while the group has no committed offset.
     pub(super) fn find(
         &self,
         connection: &Connection,

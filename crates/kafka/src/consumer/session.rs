@@ -26,11 +26,11 @@ use crate::log_watch::{Latest, LogWatch, Replaced};
 use crate::partition_list;
 use crate::record::PackedRecord;
 
-/// Maximum time of a single poll; settlements wait no longer than this.
+/// Maximum time of a single poll. Settlements are applied between polls, so they wait no longer than this.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long the budget may be used up before all partitions are paused. While a backlog is delivered, a record is settled
-/// within this time, and a pause would cost more than it saves: librdkafka discards what it has fetched.
+/// How long the budget may be used up before all partitions are paused. While a backlog is processed, a record is
+/// usually settled within this time. A pause would then cost more than it saves: librdkafka discards fetched records.
 const PAUSE_AFTER: Duration = Duration::from_millis(100);
 
 /// How long to wait for a settlement if the budget is used up and nothing is paused yet.
@@ -63,7 +63,7 @@ pub(super) struct Channels<'s> {
 enum Intake {
     /// The budget has room.
     Open,
-    /// The budget has been used up since this time. Nothing is polled, not even rebalances.
+    /// The budget has been used up since this time. The client is not polled, so rebalances wait as well.
     Full(Instant),
     /// The budget has been used up since this time, and all partitions are paused, so polling returns no record.
     Paused(Instant),
@@ -159,7 +159,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
             );
             return end;
         }
-        // Dropping the last reference closes the client. This happens here, and not on a thread that nothing waits for.
+        // The committer ends first, so that this thread drops the last reference to the client and so closes it.
         self.committer.end();
         end
     }
@@ -179,8 +179,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
             self.committed_at = Instant::now();
             self.follow_positions();
             if !self.committer.is_busy() {
-                // If the group were empty by then, the brokers would accept a commit of a lost member, which could set
-                // the group's offsets back.
+                // If the group is empty, the brokers accept a commit of a member that has lost its partitions. Such a
+                // commit could set the group's offsets back.
                 if !self.member.is_lost() {
                     self.order_due()?;
                 }
@@ -254,8 +254,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
         }
     }
 
-    /// Requests a new client if librdkafka has stopped reading a partition: it has records and is fetched, but returns
-    /// none.
+    /// Requests a new client if librdkafka has stopped reading a partition: the partition has records and is not
+    /// paused, but polling returns none of them.
     fn look_for_unread(&mut self) -> Result<(), End> {
         let ledgers = &*self.channels.ledgers;
         let unread = self.member.look_for_unread(Instant::now(), |partition| {
@@ -298,8 +298,8 @@ impl<'s, C: GroupClient> Session<'s, C> {
         Ok(())
     }
 
-    /// Reads nothing while the budget is used up. If that lasts, all partitions are paused until a quarter of the
-    /// budget is free: during the pause, polling continues, so that rebalances are handled.
+    /// Reads nothing while the budget is used up. After [`PAUSE_AFTER`], pauses all partitions until a quarter of the
+    /// budget is free. During the pause, polling continues, so that rebalances are handled.
     fn keep_budget(&mut self) -> Result<(), End> {
         let outstanding = self.channels.ledgers.outstanding_bytes();
         let budget = self.settings.budget_bytes;
@@ -346,7 +346,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
         Ok(())
     }
 
-    /// Drains the work on revoked partitions, commits the offsets of their settled records, and releases them.
+    /// Drains the work on revoked partitions, commits their frontiers unless they are lost, and gives them back.
     fn revoke(&mut self, partitions: &[Partition], lost: bool) -> Result<(), End> {
         drop(self.channels.feed.send(Feed::Revoking(partitions.to_vec())));
         // Another member may already be reading lost partitions, so none of their offsets can be committed.
@@ -365,7 +365,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
         drop(self.channels.feed.send(Feed::Assigned(self.channels.ledgers.partitions().count())));
         tracing::info!(topic = %self.settings.input, ?partitions, lost, "partitions revoked");
         if !is_committed {
-            // This client could send the commit after the partitions' next owner has made progress.
+            // This client could still send the commit after the partitions' next owner has committed newer offsets.
             return Err(End::Rebuild(format!(
                 "the brokers did not acknowledge the last commit before a revoke within {COMMIT_WAIT:?}"
             )));
@@ -400,7 +400,7 @@ impl<'s, C: GroupClient> Session<'s, C> {
     }
 }
 
-/// Returns how a breach of the ledger's rules ends the session. It is a defect; continuing could commit past an
+/// Returns how a breach of the ledger's rules ends the session. The breach is a defect; continuing could commit past an
 /// unsettled record.
 fn defect(error: LedgerError) -> End {
     End::Rebuild(format!("the offset ledger found a defect, please report it: {error}"))

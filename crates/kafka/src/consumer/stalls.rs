@@ -2,7 +2,7 @@
 //!
 //! A record that waits for its turn, for a rate limit, for a pause or for a hold keeps the frontier where it is, and
 //! that is not a defect. Therefore, the clock runs only while the record at the frontier is started: it is in a request
-//! or in a write. If its completion never comes, the partition is stalled. The clock is a plain value; callers pass in
+//! or in a write. If the clock reaches the limit, the partition is stalled. The clock is a plain value; callers pass in
 //! the time.
 
 use std::collections::{HashMap, VecDeque};
@@ -60,8 +60,8 @@ impl Stalls {
         }
     }
 
-    /// Takes the current frontiers, and returns a partition that has been stalled for `limit` or longer. `excused`
-    /// means that the work waits for an external system; no clock runs then.
+    /// Takes the current frontiers, and returns a partition whose clock has run for `limit` or longer. `excused` means
+    /// that the work waits for an external system; no clock runs then.
     pub(super) fn look(
         &mut self,
         frontiers: impl Iterator<Item = Position>,
@@ -86,7 +86,8 @@ impl Stalls {
     }
 }
 
-/// A set of offsets. Records are started almost in the order of their offsets, so a few runs are enough.
+/// A set of offsets, as ranges with exclusive ends. Records are started almost in the order of their offsets, so there
+/// are only a few ranges.
 #[derive(Debug, Default)]
 struct OffsetRuns(VecDeque<(Offset, Offset)>);
 
@@ -140,7 +141,7 @@ impl OffsetRuns {
         self.0.get(index).filter(|&&(start, _)| start <= offset).map(|_| index)
     }
 
-    /// Drops the runs that end before this offset.
+    /// Drops the ranges whose offsets are all before this offset.
     fn forget_before(&mut self, offset: Offset) {
         while self.0.front().is_some_and(|&(_, end)| end <= offset) {
             self.0.pop_front();
@@ -205,10 +206,10 @@ mod tests {
     #[test]
     fn a_record_that_waits_to_be_started_never_stalls_its_partition() {
         let mut partition = Watched::with(3);
-        assert_eq!(partition.pass(86_400), None, "polled, and queued after the backlog of another partition for a day");
+        assert_eq!(partition.pass(86_400), None, "the first record waits a day for the backlog of another partition");
         partition.start(0);
         partition.settle(0);
-        assert_eq!(partition.pass(86_400), None, "the next one waits for the rate limit");
+        assert_eq!(partition.pass(86_400), None, "the next record waits for the rate limit");
     }
 
     #[test]
@@ -246,7 +247,7 @@ mod tests {
         partition.start(0);
         assert_eq!(partition.pass(250), None);
         partition.start(0);
-        assert_eq!(partition.pass(250), None, "the write after the response is a separate step");
+        assert_eq!(partition.pass(250), None, "a second start restarts the clock");
         assert!(partition.pass(60).is_some());
     }
 
@@ -301,7 +302,7 @@ mod tests {
             prop_assert!(kept.all(|offset| runs.contains(offset) == model.contains(&offset)));
         }
 
-        /// Every record that is reported as stalled was started at least the limit ago, and was neither deferred nor
+        /// Every record that is reported as stalled was started at least `LIMIT` ago, and was neither deferred nor
         /// settled since.
         #[test]
         fn only_a_started_and_uncompleted_record_is_a_stall(

@@ -22,7 +22,7 @@ pub(super) trait FindStarts {
     fn find(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError>;
 }
 
-/// Continues at the group's committed offsets.
+/// Finds the starting offsets from the group's committed offsets.
 pub(super) struct GroupStarts<'s> {
     pub(super) settings: &'s ConsumerSettings,
     pub(super) consumer: Arc<GroupConsumer>,
@@ -34,7 +34,7 @@ impl FindStarts for GroupStarts<'_> {
     fn find(&self, partitions: &[Partition]) -> Result<Vec<FoundStart>, KafkaError> {
         let Self { settings, consumer, replaced } = self;
         let topics = Topics::new(&settings.connection)?;
-        // The answer is the same for all partitions, and finding it may mean reading a whole topic.
+        // Whether output exists is the same for all partitions, and finding out can mean reading a whole topic.
         let found = OnceCell::new();
         let output = |_| {
             if let Some(found) = found.get() {

@@ -144,7 +144,7 @@ impl Running {
         }
     }
 
-    /// Receives messages until none has arrived for 1.5 s.
+    /// Receives messages until no record has arrived for 1.5 s.
     fn until_quiet(&mut self) {
         let (mut before, mut since) = (self.claims.len(), Instant::now());
         self.until("quiet", |running| {
@@ -188,7 +188,7 @@ async fn a_rebalance_neither_exceeds_the_byte_budget_nor_leaves_a_partition_paus
     let mut one = Running::start(&kafka, |settings| settings.budget_bytes = 200_000);
     one.until("the first records", |one| !one.claims.is_empty());
     one.until_quiet();
-    // Polling also does not return records that were in librdkafka's queue when the pause began.
+    // During the pause, polling also returns no records that were already in librdkafka's queue.
     let read = one.claims.len();
     assert!((20..=22).contains(&read), "{read} records of 10 kB in a budget of 200 kB");
     // Another member gets a partition and reads it to its end.
@@ -228,7 +228,7 @@ async fn a_rebalance_neither_exceeds_the_byte_budget_nor_leaves_a_partition_paus
     one.stop().unwrap();
 }
 
-/// Without a seek, librdkafka's broker threads notice a resume up to a second later.
+/// A resume includes a seek: without it, librdkafka's broker threads notice the resume up to a second later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_is_read_through_a_small_budget_without_long_gaps() {
     const RECORDS: i64 = 400;
@@ -237,7 +237,7 @@ async fn a_backlog_is_read_through_a_small_budget_without_long_gaps() {
         kafka.produce(partition, 400, 1_000).await;
     }
     let mut running = Running::start(&kafka, |settings| settings.budget_bytes = 100_000);
-    // The first half is settled so slowly that each time the partitions are paused, and the second half at once.
+    // Settles the first half so slowly that the partitions are paused every time, and the second half at once.
     let (mut read, mut gaps) = (0, Vec::new());
     while read < 2 * RECORDS {
         running.until("the budget to be used up", |running| running.claims.len() >= 80);
@@ -256,7 +256,10 @@ async fn a_backlog_is_read_through_a_small_budget_without_long_gaps() {
         Partition::all(4).all(|partition| kafka.committed(partition) == Some(RECORDS))
     });
     let took = since.elapsed();
-    assert!(took < Duration::from_secs(6), "800 records took {took:?}, with a wait of a second after each 100 of them");
+    assert!(
+        took < Duration::from_secs(6),
+        "800 records took {took:?}; with a gap of a second after every 100 it would be 8 s"
+    );
     running.stop().unwrap();
 }
 
@@ -267,8 +270,8 @@ async fn a_rebuilt_consumer_ignores_claims_of_the_previous_client() {
     let mut running = Running::start(&kafka, |_| {});
     running.until("all records", |running| running.claims.len() == 5);
     let old = std::mem::take(&mut running.claims);
-    // Settling a claim twice breaks a rule of the ledger: the consumer is rebuilt, and reports all its partitions as
-    // revoked.
+    // Settling a claim twice breaks a rule of the ledger: the consumer reports all its partitions as revoked, and
+    // builds a new client.
     running.settler.settle(vec![old[4], old[4]]);
     running.until("all records again", |running| running.claims.len() == 5);
     assert_eq!(running.revoked, [Partition(0)]);

@@ -57,7 +57,7 @@ fn a_released_record_is_not_in_progress_but_stops_the_frontier() {
 }
 
 #[test]
-fn a_completion_of_an_old_assignment_changes_nothing() {
+fn settling_a_claim_of_an_earlier_assignment_changes_nothing() {
     let mut ledgers = Ledgers::default();
     let first = Position::new(0, 0);
     ledgers.assign(first);
@@ -151,7 +151,7 @@ proptest! {
                     }
                 }
                 Op::Release(index) if !claims.is_empty() => {
-                    // A released record stays unsettled in the model; only its bytes are released.
+                    // A released record stays unsettled in the model. Only `outstanding_bytes` no longer includes it.
                     let claim = claims.swap_remove(index.index(claims.len()));
                     ledgers.release(claim).unwrap();
                 }

@@ -53,7 +53,7 @@ fn the_probe_shows_lag_and_age_of_unprocessed_records_without_a_reader() {
     probe.ask().unwrap();
     assert_eq!((lag(0), lag(1)), (Some(0.0), Some(3.0)));
     assert_eq!(value(&registry, "customerio_kafka_partitions{topic=\"input\"}"), Some(2.0));
-    assert_eq!(value(&registry, oldest), Some(0.0), "nothing is known to wait");
+    assert_eq!(value(&registry, oldest), Some(0.0), "no earlier check has seen these records");
     probe.ask().unwrap();
     let age = value(&registry, oldest).unwrap();
     assert!((90.0..120.0).contains(&age), "{age}");
@@ -66,7 +66,7 @@ fn the_probe_shows_lag_and_age_of_unprocessed_records_without_a_reader() {
 }
 
 #[test]
-fn the_age_counts_from_received_at_or_else_from_the_record_timestamp() {
+fn the_age_of_the_oldest_record_counts_from_its_received_at_header_or_else_its_timestamp() {
     for has_header in [true, false] {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("input", 1, 1).unwrap();

@@ -24,7 +24,7 @@ pub(super) struct Clients<'s, C> {
 }
 
 impl<C> Clients<'_, C> {
-    /// Reports that the group's committed offsets could not be read. The machine requests them again.
+    /// Reports that the group's committed offsets could not be read. The machine then repeats the query.
     fn unconfirmed(&self, error: &RdError) -> Outcome {
         self.health.group.failed(trouble(error));
         Outcome::Retry
@@ -85,7 +85,7 @@ impl<C: GroupClient> Client for Clients<'_, C> {
         }
         let partitions: Vec<Partition> = known.iter().map(|mark| mark.position.partition).collect();
         let list = partition_list::partitions(self.topic, &partitions);
-        // Open transactions of other members can delay the response. The machine then requests it again.
+        // Open transactions of other members can delay the response beyond `CALL`. The machine then repeats the query.
         let committed = match self.consumer.committed(list, CALL) {
             Ok(committed) => committed,
             Err(error) => return self.unconfirmed(&error),
@@ -96,7 +96,7 @@ impl<C: GroupClient> Client for Clients<'_, C> {
             if let Err(error) = found.error() {
                 return self.unconfirmed(&error);
             }
-            // While a record is deferred, the offset stays the same; the metadata lists the processed records after it.
+            // While a record is deferred, the committed offset stays the same, and only the metadata changes.
             let consumed = Consumed::read(offset, found.metadata());
             if partition_list::offset(&found) != Some(offset) || consumed.note() != mark.note {
                 return Outcome::Evicted(format!(

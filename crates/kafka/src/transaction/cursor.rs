@@ -30,8 +30,8 @@ pub(super) struct Cursor {
     pub(super) open: Progress,
 }
 
-/// The offsets up to which a partition is read and processed. The two differ while records are read again and only the
-/// deferred ones among them must be processed.
+/// The offsets up to which a partition is read and processed. `read` is before the end of `consumed` while a new owner
+/// reads records again, of which it processes only the deferred ones.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
     /// Next offset to read.

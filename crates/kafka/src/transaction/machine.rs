@@ -6,7 +6,7 @@
 //! - After an abort, every record that was polled since the last commit is read again. Each partition continues where
 //!   it was at that commit, which is after the committed offset if records were deferred.
 //! - Before partitions are released, the open transaction is committed, or aborted if the revoke's deadline passes. If
-//!   neither call is resolved in time, the clients are rebuilt.
+//!   that call is not resolved in time, the clients are rebuilt.
 //! - The group's committed offsets must equal the known ones after an abort, and before a commit for which a revoke, an
 //!   assignment or a stop waits. If they differ, another member has committed, and this member's positions are invalid.
 //! - The machine never guesses the outcome of a commit: if it is unknown, the clients are rebuilt, and the brokers
@@ -32,7 +32,7 @@ pub use limits::Limits;
 pub enum Outcome {
     /// The call succeeded.
     Done,
-    /// The call had no effect and may be made again.
+    /// The call is not completed and may be made again.
     Retry,
     /// The transaction can no longer be committed, but the producer still works.
     Abort(String),
@@ -75,7 +75,7 @@ enum Phase {
     Idle,
     /// Records are being processed.
     Open,
-    /// The transaction contains the offsets; its commit is still to come or in progress.
+    /// The transaction contains the offsets. Its commit is not started or not resolved yet.
     OffsetsSent,
     /// The transaction must be aborted.
     Aborting(String),
@@ -199,7 +199,7 @@ impl Machine {
             return false;
         };
         if !cursor.open.consumed.lacks(offset) {
-            // The record was processed while an earlier one was deferred.
+            // The record was processed while an earlier record was deferred.
             cursor.open.read = offset.next();
             return false;
         }
@@ -318,8 +318,8 @@ impl Machine {
                 Progress::Committed { took: self.close(now) }
             }
             Outcome::Retry => {
-                // From here on the outcome is unknown: the commit may have reached the broker. Only the same call
-                // again, or new clients, can resolve it.
+                // From here on the outcome is unknown: the commit may have reached the broker. Only a repeated commit
+                // or new clients can resolve it.
                 if self.revoke_deadline.is_some_and(|deadline| now >= deadline) {
                     self.break_with(
                         "a commit was still unresolved when a revoke or a stop could no longer wait".to_owned(),
@@ -401,7 +401,7 @@ impl Machine {
     }
 
     fn check_timeout(&mut self, now: Instant, what: &str) {
-        // No transaction is open while the consumer is set back, so the first failure starts the clock.
+        // No transaction is open while the consumer is set back, so the first unresolved call starts the clock.
         let since = *self.opened.get_or_insert(now);
         if now.saturating_duration_since(since) >= self.limits.timeout {
             self.break_with(format!("{what} was not resolved within {:?}", self.limits.timeout));
@@ -418,7 +418,7 @@ impl Machine {
         }
     }
 
-    /// Whether a transaction is open; a partition may only be removed when none is.
+    /// Whether a transaction is open. Partitions may be removed only while none is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::OffsetsSent | Phase::Aborting(_))
@@ -431,7 +431,7 @@ impl Machine {
         self.revoke_deadline = None;
     }
 
-    /// Makes the open transaction due before an assignment is handled, because that may take long. The driver then
+    /// Makes the open transaction due before an assignment, because handling one may take long. The driver then
     /// advances until [`Machine::is_open`] is false, and calls [`Machine::remove`] with no partitions.
     pub fn begin_assign(&mut self, now: Instant) {
         self.begin_revoke(false, now);

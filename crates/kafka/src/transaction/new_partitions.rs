@@ -34,8 +34,8 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         given_up(error)
     }
 
-    /// Begins to find the starting offsets of new partitions, while the other partitions continue: a member that died
-    /// can delay the response for as long as its transaction may stay open.
+    /// Begins to find the starting offsets of new partitions on another thread, while the other partitions continue:
+    /// the open transaction of a member that died can delay the committed offsets until the transaction times out.
     pub(super) fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), End> {
         // A transaction that stays open during the calls to the brokers could time out.
         self.machine.begin_assign(Instant::now());
@@ -47,7 +47,7 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         self.settings.readiness.set_ready();
         self.member.add(&[], Fetching::Running).map_err(rebuild)?;
         if partitions.is_empty() {
-            // Without new partitions, no further call to the brokers is needed that could fail.
+            // Without new partitions, the assignment needs no call to the brokers, so it has succeeded.
             self.settings.health.group.succeeded();
             return Ok(());
         }
@@ -116,9 +116,9 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
         Ok(())
     }
 
-    /// Commits the known starts and adds their partitions. Returns `false` while their commit is in progress or must be
-    /// repeated: in a rebalance, the brokers accept no commit from this member, and the partitions may be revoked before
-    /// they do.
+    /// Commits the known starts and adds their partitions. Returns `false` while the commit is in progress or must be
+    /// repeated. During a rebalance, the brokers accept no commit from this member, and a partition may be revoked
+    /// before they accept one.
     fn add_found(&mut self) -> Result<bool, End> {
         match self.committed_starts.take().or_else(|| self.committer.result()) {
             Some((committed, starts)) => {
@@ -144,7 +144,7 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
     fn commit_failed(&mut self, error: KafkaError) -> Result<(), End> {
         match refusal(&error) {
             Some(Refusal::Rebalancing) => {
-                // A rebalance ends within seconds, so the health check logs this only if it lasts longer.
+                // A rebalance usually ends within seconds. The health check logs the refusal only if it lasts longer.
                 self.settings.health.group.failed(kafka_trouble(&error));
                 self.next_commit = Instant::now() + COMMIT_AGAIN;
                 Ok(())
@@ -172,8 +172,8 @@ impl<P: Processor, C: GroupClient> Session<'_, P, C> {
     }
 }
 
-/// Checks again that every output has as many partitions as the input, because the topics may have got more partitions
-/// since the start.
+/// Checks again that every output topic has as many partitions as the input topic, because partitions may have been
+/// added since the service started.
 fn check_partition_counts(
     counts: &PartitionCounts,
     input: &TopicName,

@@ -43,7 +43,7 @@ impl<'p> Outbox<'p> {
     }
 
     /// Number of outputs of this record that `topic` has refused in earlier transactions because of their size. After a
-    /// refusal, the processor writes less than the last time, writes to another topic, or holds.
+    /// refusal, the processor writes a smaller output than before, writes to another topic, or holds.
     #[must_use]
     pub fn refusals(&self, topic: &TopicName) -> u32 {
         self.oversized.refusals(self.position, topic)

@@ -20,7 +20,7 @@ use crate::watermarks::Watermarks;
 /// Time limit for a response of the brokers.
 const CALL: Duration = Duration::from_secs(10);
 
-/// The data that all restores of a session share.
+/// The parameters that all restores of a session share.
 #[derive(Clone)]
 pub(super) struct RestoreContext {
     pub(super) connection: Connection,

@@ -23,8 +23,8 @@ pub(super) struct Oversized {
 
 impl Oversized {
     /// Notes that an output of this record was in a batch that `topic` refused because of its size. `alone` means that
-    /// the batch contained nothing else. Returns whether this is new: repeating a known fact does not count as
-    /// progress.
+    /// the batch contained nothing else. Returns whether this is progress: the first suspicion against the record, or a
+    /// refusal that counts against it.
     pub(super) fn refused(&mut self, record: Position, topic: &str, alone: bool) -> bool {
         let is_new = !self.known.contains_key(&record);
         let known = self.known.entry(record).or_default();
@@ -66,8 +66,8 @@ mod tests {
         let mut oversized = Oversized::default();
         let record = Position::new(0, 7);
         assert!(!oversized.is_suspected(record));
-        assert!(oversized.refused(record, "typed", false), "the first suspicion is news");
-        assert!(!oversized.refused(record, "typed", false), "the second one is not");
+        assert!(oversized.refused(record, "typed", false), "the first suspicion is progress");
+        assert!(!oversized.refused(record, "typed", false), "a repeated suspicion is not");
         assert!(oversized.is_suspected(record));
         assert_eq!(oversized.refusals(record, &topic), 0);
         assert!(oversized.refused(record, "typed", true));

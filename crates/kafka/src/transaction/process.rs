@@ -1,4 +1,4 @@
-//! Processes one record, with its output alone in a batch if necessary, and builds the machine's view of the clients.
+//! Processes one record, and builds the machine's view of the clients.
 
 use contract::Position;
 
@@ -20,9 +20,9 @@ pub(super) struct Processed {
     pub(super) disposition: Disposition,
 }
 
-/// Turns an accepted record into output. If a topic refused output of this record because of its size before, the
-/// output is written in batches without other records, and this function waits for the delivery: only then does the
-/// next refusal refer to this record.
+/// Turns an accepted record into output. If a topic has refused a batch with output of this record because of its size,
+/// this function writes the output in batches without other records and waits for the delivery. A further refusal then
+/// certainly refers to this record.
 pub(super) fn process(
     producer: &TransactionalProducer,
     processor: &mut impl Processor,
@@ -46,8 +46,8 @@ pub(super) fn process(
     Processed { failure, disposition }
 }
 
-/// Stores the fingerprint by which a partition's log is recognised: the one of the record with the highest offset,
-/// which may not be the last one that was processed.
+/// Stores the fingerprint by which a partition's log is recognised: the fingerprint of the record with the highest
+/// offset. This may not be the record that was processed last, because records are processed again after an abort.
 pub(super) fn note_latest(latest: &mut Latest, record: &Record<'_>) {
     let fingerprint = Fingerprint::of(record);
     let last = latest.entry(record.partition()).or_insert(fingerprint);

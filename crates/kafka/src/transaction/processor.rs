@@ -33,12 +33,12 @@ pub enum Disposition {
 /// not poll, commit or answer a rebalance. Only [`PartitionState`] is used on another thread, until it is passed to
 /// [`Processor::restored`].
 ///
-/// **Time.** The time in [`Processor::process`] is part of the open transaction, which the brokers abort after
+/// **Time.** The time in [`Processor::process`] counts towards the open transaction, which the brokers abort after
 /// [`WorkerSettings::transaction_timeout`](super::WorkerSettings::transaction_timeout); the worker then builds new
 /// clients. A member that does not poll for `max.poll.interval.ms` (five minutes by default) is removed from the group.
 ///
-/// **Repetition.** After an abort of its transaction, a record is processed again, by this worker or by another one.
-/// The output in the outbox is then gone; [`Processor::aborted`] must undo everything else that the record has changed.
+/// **Repetition.** After an abort of its transaction, a record is processed again, by this worker or another worker.
+/// The abort has discarded its output; [`Processor::aborted`] must undo everything else that the record has changed.
 pub trait Processor {
     /// The state that is restored from a partition's earlier output.
     type State: PartitionState;

@@ -28,7 +28,7 @@ pub(super) const CALL: Duration = Duration::from_secs(1);
 const QUEUE_WAIT: Duration = Duration::from_secs(10);
 
 /// Maximum bytes of records that wait for their delivery report, per worker. It is below the limit of librdkafka's own
-/// queue. A larger record waits until it is the only one.
+/// queue. A single record that is larger is sent when no other record waits.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Maximum size of a record for librdkafka, in bytes. The largest body that can be configured has 64 MiB; the limit
@@ -45,7 +45,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Number of the input record from which an output record was created. The caller chooses it.
 pub(super) type InputNumber = usize;
 
-/// A record that its topic refuses because of its size.
+/// A record in a batch that its topic refused because of the batch's size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TooLarge {
     pub(super) topic: String,
@@ -101,7 +101,7 @@ impl ProducerContext for Context<Deliveries> {
 }
 
 /// A producer with a transactional id. `ThreadedProducer` serves its events on a separate thread, so that delivery
-/// reports also arrive while this thread is busy, in particular during an abort.
+/// reports also arrive while the calling thread is busy, in particular during an abort.
 pub(super) struct TransactionalProducer {
     producer: Arc<ThreadedProducer<Context<Deliveries>>>,
     deliveries: Deliveries,
@@ -158,7 +158,6 @@ impl TransactionalProducer {
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         let deadline = Instant::now() + QUEUE_WAIT;
         let queued = &self.deliveries.queued_bytes;
-        // A record that is larger than the whole queue is sent when the queue is empty.
         while queued.load(Ordering::Relaxed) > QUEUE_BYTES.saturating_sub(bytes) {
             if Instant::now() >= deadline {
                 return Err(format!("a record for {} found no room in the producer's queue", record.topic));
@@ -268,8 +267,8 @@ impl TransactionalProducer {
 pub(super) struct PartitionCounts(Arc<ThreadedProducer<Context<Deliveries>>>);
 
 impl PartitionCounts {
-    /// Returns the number of partitions of a topic. The call also makes the producer notice new partitions; otherwise
-    /// it would refuse records for them for some minutes.
+    /// Returns the number of partitions of a topic. The call also makes the producer notice new partitions; otherwise,
+    /// it would refuse records for them until its next metadata refresh (every five minutes by default).
     pub(super) fn of(&self, topic: &TopicName, deadline: Instant) -> Result<usize, KafkaError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -13,8 +13,8 @@ use super::tail::{Candidate, Found, Lookback, OutputLog, PartitionState, Tail};
 use crate::error::KafkaError;
 use crate::start::FoundStart;
 
-/// Time without progress after which restoring counts as delayed by an open transaction. The brokers respond to every
-/// other request sooner, or the request fails.
+/// Time without progress after which restoring counts as delayed by an open transaction. Only an open transaction or an
+/// outage delays a response for this long, and the health check reports an outage by itself.
 const DELAYED_AFTER: Duration = Duration::from_secs(6);
 
 /// Interval between two reports of a delay.
@@ -52,7 +52,7 @@ pub(super) struct Restores<M> {
     next_report: Option<Instant>,
 }
 
-/// A change of the delay of restoring.
+/// A report about a delay of restoring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delay {
     /// Restoring has made no progress for this long.
@@ -128,7 +128,7 @@ impl<M: PartitionState> Restores<M> {
         });
     }
 
-    /// Returns a delay of restoring, at most once per [`REPORT`], and the end of a delay once.
+    /// Returns the report that is due now: a delay at most once per [`REPORT`], and the end of a delay once.
     pub(super) fn delay(&mut self, now: Instant) -> Option<Delay> {
         if self.waiting.is_empty() || self.progress.swap(false, Ordering::Relaxed) {
             self.progress_at = now;

@@ -25,7 +25,7 @@ use crate::group_member::{Event, GroupMember};
 use crate::log_watch::{Latest, LogWatch};
 use crate::start::{FoundStart, report_losses};
 
-/// Maximum time of a single poll, so that a stop is noticed.
+/// Maximum time of a single poll. The session checks for a stop between polls.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Interval at which the brokers check for transactions that have timed out
@@ -47,14 +47,14 @@ pub(super) struct Session<'s, P: Processor, C> {
     pub(super) machine: Machine,
     pub(super) restore_context: RestoreContext,
     pub(super) restores: Restores<P::State>,
-    /// Partitions that the group has assigned and whose start is not known yet. The rebalance is answered without them
-    /// and they are added later, because until the answer librdkafka returns no records of the other partitions either.
+    /// Partitions that the group has assigned, but that are not added to the consumer yet. The session answers the
+    /// rebalance without them: until the answer, librdkafka would return no records of the other partitions either.
     pub(super) awaited: BTreeSet<Partition>,
     /// Starts of awaited partitions that are known but not committed yet.
     pub(super) found: Vec<FoundStart>,
     /// Commits the starts in `found`.
     pub(super) committer: Committer<Vec<FoundStart>>,
-    /// The result of a commit for which a revoke has waited.
+    /// The result of a commit of starts for which a revoke has waited.
     pub(super) committed_starts: Option<Committed<Vec<FoundStart>>>,
     /// Earliest time of the next attempt to commit the starts in `found`.
     pub(super) next_commit: Instant,
@@ -207,8 +207,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
             // The committer's thread closes the client, or ends with the process.
             tracing::warn!("the brokers did not acknowledge the commit of first offsets within {COMMIT_WAIT:?}");
         } else {
-            // Dropping the last reference closes the client. This happens here, and not on a thread that nothing waits
-            // for.
+            // The committer ends first, so that this thread drops the last reference to the client and so closes it.
             self.committer.end();
         }
         (end, self.committed)
@@ -274,7 +273,7 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
     }
 
-    /// Notes the records whose outputs were refused because of their size. Returns whether a refusal was new.
+    /// Notes the records whose outputs were refused because of their size. Returns whether this was progress.
     fn note_refusals(&mut self) -> bool {
         let mut news = false;
         for TooLarge { topic, input, bytes } in self.producer.take_failures().too_large {
@@ -331,15 +330,15 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
                 if self.aborts >= ABORTS_IN_A_ROW {
                     self.machine.break_with(format!("{ABORTS_IN_A_ROW} transactions in a row were aborted: {reason}"));
                 } else if self.aborts > 1 {
-                    // The cause of the last failure may be temporary, so the worker pauses. The pause is short enough
-                    // for a rebalance to wait.
+                    // The cause of the last failure may be temporary, so the worker pauses. The pause is short, because
+                    // a rebalance has to wait for its end.
                     std::thread::sleep(ABORT_PAUSE * self.aborts);
                 }
             }
         }
     }
 
-    /// Ends the open transaction (commits if there is enough time, else aborts), and then releases the partitions.
+    /// Commits the open transaction (aborts it at the deadline or if partitions are lost), and releases the partitions.
     fn revoke(&mut self, partitions: &[Partition], lost: bool) {
         self.machine.begin_revoke(lost, Instant::now());
         while self.machine.is_open() {
@@ -386,8 +385,8 @@ impl<'s, P: Processor, C: GroupClient> Session<'s, P, C> {
         }
     }
 
-    /// Requests new clients if librdkafka has stopped reading a partition: it has records and is fetched, but returns
-    /// none.
+    /// Requests new clients if librdkafka has stopped reading a partition: the partition has records and is not
+    /// paused, but polling returns none of them.
     fn look_for_unread(&mut self) {
         let (machine, now) = (&self.machine, Instant::now());
         let is_due = matches!(machine.step(now), Step::Poll(_));

@@ -28,7 +28,7 @@ pub struct WorkerSettings {
     pub transactional_id: String,
     /// Input topic.
     pub input: TopicName,
-    /// Output topic. If a partition of it contains records, the input partition with the same number was processed
+    /// Output topic. If one of its partitions contains records, the input partition with the same number was processed
     /// before.
     pub output: TopicName,
     /// Dead-letter topic, for records that cannot become output.

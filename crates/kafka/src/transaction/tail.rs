@@ -199,8 +199,8 @@ struct First {
     starts_late: bool,
 }
 
-/// Decides where reading starts in a partition that holds `[low, end)`, if only records at or after `by_time` matter
-/// and at most `offsets` of them are read.
+/// Decides where reading starts in a partition that holds `[low, end)`. Only records at or after `by_time` matter, and
+/// at most `offsets` of them are read.
 fn first(low: Offset, end: Offset, by_time: Offset, offsets: i64) -> First {
     let floor = Offset(end.0.saturating_sub(offsets));
     let offset = low.max(floor).max(by_time);

@@ -15,10 +15,10 @@ use crate::group;
 use crate::log_watch::{Latest, Replaced};
 use crate::namesake;
 
-/// Maximum pause before new clients are built: for the first rebuild, and for later ones.
+/// Maximum pause before new clients are built: for the first rebuild, and for every later one.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// Period in which rebuilds are counted together.
+/// Period within which rebuilds are counted.
 const REBUILD_WINDOW: Duration = Duration::from_secs(600);
 
 /// Number of rebuilds within [`REBUILD_WINDOW`], without a committed transaction between them, that ends the worker.
@@ -121,8 +121,8 @@ fn counted(
     Err(KafkaError::TooManyRebuilds { times: REBUILDS, minutes, reason, variable })
 }
 
-/// Returns an error if the producer was fenced because another process has this worker's name. Otherwise, its
-/// transaction timed out, and new clients are sufficient.
+/// Returns an error if the producer was fenced because another process has this worker's name. Returns `None` if the
+/// producer's transaction timed out: then new clients are sufficient.
 fn taken_by_another(settings: &WorkerSettings, stop: &CancellationToken) -> Result<Option<KafkaError>, KafkaError> {
     let (Some(name), Some(client_id)) = (&settings.name, settings.member_client_id()) else { return Ok(None) };
     let session = group::session_timeout(&settings.connection);

@@ -12,15 +12,15 @@ use crate::connection::Connection;
 use crate::error::KafkaError;
 use crate::producer::NewRecord;
 
-/// Time after which the brokers abort the transaction of a writer that died, unless a new writer with the same id does
-/// so before.
+/// Time after which the brokers abort the transaction of a writer that died, unless a new writer with the same id
+/// aborts it earlier.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Consequences of brokers that do not respond, for messages: before the first record, and during a commit.
 const NOTHING_WRITTEN: &str = "nothing was written";
 const COMMIT_UNKNOWN: &str = "it is not known whether the transaction was committed";
 
-/// Writes records in transactions; a transaction contains either all of its records or none. The calls block.
+/// Writes records in transactions: either all records of a transaction become visible, or none. The calls block.
 pub struct TransactionalWriter {
     id: String,
     producer: TransactionalProducer,
@@ -78,8 +78,8 @@ impl TransactionalWriter {
         })
     }
 
-    /// Repeats a call until it is done. `consequence` says what it means for the records if the brokers do not respond
-    /// for `patience`.
+    /// Repeats a call until it is done. If the brokers do not respond for `patience`, the error contains `consequence`:
+    /// what this means for the records.
     fn until_done(
         &self,
         patience: Duration,

@@ -22,12 +22,12 @@ fn with_time(body: String, timestamp: &str) -> String {
     body.replace("1700000000", timestamp)
 }
 
-/// Returns members with each of these names and this value.
+/// Returns one JSON member for each name, all with the same value.
 fn all(names: &[&str], value: &str) -> String {
     names.iter().map(|name| format!(r#""{name}":{value}"#)).collect::<Vec<_>>().join(",")
 }
 
-/// Returns name, subject and body of each case.
+/// Returns the name, the description and the body of each case.
 pub(crate) fn cases() -> Vec<(&'static str, &'static str, String)> {
     [envelope(), people(), attribution(), channels(), hostile()].concat()
 }

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_allowed_only_if_it_or_a_star_is_listed() {
+    fn an_action_is_allowed_only_if_the_action_or_a_star_is_listed() {
         let call = effective_policies(&["/permissions/manage-schemas"]);
         assert!(call.request().is_repeatable(), "this POST only reads");
         assert_eq!(call.request().body, Some(json!(["/permissions/manage-schemas"])));

@@ -38,7 +38,7 @@ impl Answer {
         if self.is_cut {
             return Err(Unreadable(format!("it is longer than {} bytes", self.body.len())));
         }
-        // The error's own text can quote a value of the body.
+        // The text of serde_json's error can quote a value of the body, so the text is not used.
         serde_json::from_slice(&self.body).map_err(|error| {
             let what = if error.is_data() { "a member is missing or of another type" } else { "it is not JSON" };
             Unreadable(format!("{what} (line {}, column {})", error.line(), error.column()))

@@ -1,4 +1,4 @@
-//! Reads failures after acceptance: failed batches, and their rows with the reasons.
+//! Reads the failures of events that Platform had accepted: failed batches, and their rows with the reasons.
 
 use std::fmt;
 

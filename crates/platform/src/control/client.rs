@@ -47,8 +47,8 @@ pub struct Retries {
     pub first_wait: Duration,
     /// Longest wait, even if `Retry-After` is longer.
     pub longest_wait: Duration,
-    /// Minimum age of a token that is replaced after a 403. A role that was granted after the token was issued is only
-    /// in a new token.
+    /// Minimum age of a token that is replaced after a 403. A token does not contain roles that were granted after it
+    /// was issued.
     pub token_age_on_403: Duration,
 }
 
@@ -107,7 +107,7 @@ struct Attempt {
 }
 
 impl ControlClient {
-    /// Creates a client. `http` must not follow redirects, like the clients of [`crate::client::HttpSettings::client`].
+    /// Creates a client. `http` must not follow redirects; [`crate::client::HttpSettings::client`] builds such clients.
     ///
     /// # Errors
     /// Returns a [`ClientError`] if a setting cannot be sent in a header.
@@ -139,7 +139,7 @@ impl ControlClient {
         call.read(&answer).map_err(|error| {
             let kind = match call.request().is_repeatable() {
                 true => ErrorKind::Unreadable(error.to_string()),
-                // The request had an effect, and its result is unknown.
+                // Platform executed the request, but the response with the result cannot be read.
                 false => ErrorKind::OutcomeUnknown(Interruption::Status {
                     status: answer.status,
                     problem: Problem { detail: Some(error.to_string()), ..Problem::default() },

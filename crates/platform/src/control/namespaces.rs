@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn namespace_types_are_compared_without_letter_case() {
+    fn namespace_types_are_read_in_any_letter_case() {
         let read = |text: &str| serde_json::from_str::<Namespace>(text).unwrap();
         let namespace = read(r#"{"id":"10018776","code":"CioId","idType":"CROSS_DEVICE","custom":true}"#);
         assert_eq!((namespace.id, namespace.id_type), (Some(10_018_776), Some(IdType::CrossDevice)));

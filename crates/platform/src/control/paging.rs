@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn catalog_is_paged_until_an_empty_page() {
+    fn a_list_of_catalog_is_read_until_an_empty_page() {
         let read = |path: &str, body: &'static str| {
             let answer = Answer { status: 200, body: bytes::Bytes::from_static(body.as_bytes()), ..Answer::default() };
             offset_page(&Request::get(path), &answer, |id, _| Ok(id)).unwrap()

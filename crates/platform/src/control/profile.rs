@@ -6,7 +6,7 @@ use crate::control::answer::{Answer, Unreadable, number, or_default, text};
 use crate::control::request::{Call, Request};
 
 const ENTITIES: &str = "/data/core/ups/access/entities";
-/// Number of events on the longest page that Platform returns.
+/// Maximum number of events that Platform returns on one page.
 const LIMIT: &str = "100";
 
 /// An event of a profile, without its content.
@@ -20,8 +20,8 @@ pub struct ProfileEvent {
     pub timestamp: Option<i64>,
 }
 
-/// Requests the newest events of the profile with an identity. `from` is the earliest time, in milliseconds since 1970.
-/// If the profile does not exist, the response is 404.
+/// Requests the newest events of the profile that has the identity `value` in `namespace`. `from` is the earliest time,
+/// in milliseconds since 1970. If the profile does not exist, the response is 404.
 #[must_use]
 pub fn profile_events(namespace: &str, value: &str, from: i64) -> Call<Vec<ProfileEvent>> {
     let request = Request::get(ENTITIES)

@@ -201,8 +201,8 @@ pub fn create_schema(body: &SchemaBody) -> Call<Resource> {
     Call::new(Request::post(Kind::Schema.list(), to_value(body)), read_resource)
 }
 
-/// Replaces a field group. Adobe does not document whether the registry honours `If-Match`, so pass the `ETag` of the
-/// last read if it had one.
+/// Replaces a field group. Pass the `ETag` of the last read, if it had one. Adobe does not document whether the
+/// registry honours `If-Match`.
 #[must_use]
 pub fn replace_field_group(id: &str, body: &FieldGroupBody, etag: Option<&str>) -> Call<Resource> {
     replace(Kind::FieldGroup, id, to_value(body), etag)

@@ -1,4 +1,4 @@
-//! Tests each row of the outcome table, and properties that hold for every response.
+//! Tests the verdicts that `docs/outcomes.md` documents, and properties that hold for every response.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -71,7 +71,7 @@ fn entries_that_differ_in_number_from_the_records_are_matched_only_by_index() {
 }
 
 #[test]
-fn with_repeated_or_invalid_indices_entries_are_matched_by_position() {
+fn entries_with_repeated_or_invalid_indices_are_matched_by_position() {
     let repeated = multi(&json!([{"xactionId":"a:3"},{"xactionId":"a:3","status":400}]));
     assert_eq!(marks(classify(&repeated, 2)), "AR");
     let foreign = multi(&json!([{"xactionId":"1565650704337:2124:92:7","status":429},{"xactionId":"no digits"}]));

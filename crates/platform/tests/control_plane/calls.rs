@@ -54,7 +54,7 @@ async fn missing_permissions_are_visible_in_the_effective_policies() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_created_once_per_code() {
+async fn a_second_namespace_with_the_same_code_is_refused() {
     let setup = start(fresh()).await;
     let new = NewNamespace {
         code: "CioId".to_owned(),
@@ -296,7 +296,7 @@ async fn calls_that_wait_for_visibility_succeed_when_an_object_appears_late() {
     let group = client.send(&create_field_group(&setup::field_group("Fields", &["a"]))).await.unwrap();
     assert!(client.list(&resources(Kind::FieldGroup, None)).await.unwrap().is_empty());
     assert!(matches!(kind(client.send(&resource(Kind::FieldGroup, &group.id, false)).await), ErrorKind::NotFound(_)));
-    // A reference to an object that is not visible yet is refused too: with 404 here, and with 400 by other services.
+    // A reference to an object that is not visible yet is refused too: with 404 by the Schema Registry, else with 400.
     let schema = client.send_when_visible(&create_schema(&setup::schema("Events", &group.id)), since).await.unwrap();
     let since = Instant::now();
     let create = create_dataset(&setup::dataset("Events", &schema.id));

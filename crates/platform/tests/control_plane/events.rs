@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::setup::{self, Connected, Setup, fresh, http, start, tokens};
 
-/// Sends events through the real client. Returns one character for each event, A for accepted and R for refused, or the
-/// verdict on the whole batch.
+/// Sends events through the real client. An id of the form `id+field` sends the field `field` in place of `metric`.
+/// Returns one character for each event, A for accepted and R for refused, or the verdict on the whole batch.
 async fn send(setup: &Setup, inlet: &str, schema: &str, dataset: &str, flow: Option<&str>, ids: &[&str]) -> String {
     let settings = ClientSettings {
         inlet: inlet.parse().unwrap(),
@@ -74,7 +74,7 @@ impl Setup {
 }
 
 #[tokio::test]
-async fn events_sent_too_early_get_a_success_response_and_are_lost() {
+async fn events_sent_right_after_the_set_up_get_a_success_response_and_are_lost() {
     // Time runs faster in this test: five minutes are 1.5 s, and fifteen minutes are 4.5 s.
     let setup = start(ControlOptions { settle_scale: 0.005, ..fresh() }).await;
     let connected = setup.connect().await;

@@ -55,7 +55,7 @@ async fn an_update_of_a_stale_version_fails_with_changed_meanwhile_in_every_serv
 }
 
 #[tokio::test]
-async fn after_a_rate_limit_only_reads_are_repeated() {
+async fn after_a_429_a_read_is_repeated_and_a_create_is_not() {
     let setup = start(fresh()).await;
     let status = |status| ControlFaultKind::Status { status, retry_after: Some(1), body: None };
     for kind in [status(429), status(503)] {
@@ -172,7 +172,7 @@ async fn a_403_for_a_missing_permission_does_not_renew_a_recent_token() {
     }
     assert_eq!(setup.simulator.stats().tokens, 1);
     setup.client.list(&usable_sandboxes()).await.unwrap();
-    // With this setting, a 403 renews the token, because a new token contains a role that was granted meanwhile.
+    // With a minimum age of zero, every 403 renews the token: a new token may contain a newly granted role.
     let renewing = Retries { token_age_on_403: Duration::ZERO, ..Retries::default() };
     let client = client(&setup.simulator, "sim-secret", |settings| settings.retries = renewing);
     setup.simulator.add_control_fault(ControlFault::status(403, 1).on("GET", "/stats"));

@@ -101,7 +101,8 @@ impl Episode {
         self.succeeded.is_none().then_some(&self.trouble)
     }
 
-    /// Returns the duration of failures with permanent reasons. After a success, it ends with the last failure.
+    /// Returns the duration of failures with permanent reasons. After a success, this duration ends with the last
+    /// failure.
     pub(super) fn permanent(&self, now: Instant) -> Duration {
         let until = self.succeeded.map_or(now, |_| self.last);
         self.permanent_since.map_or(Duration::ZERO, |since| until.saturating_duration_since(since))
@@ -117,7 +118,7 @@ impl Episode {
         self.reported.map(|(reason, _)| reason)
     }
 
-    /// Returns the time since the first failure. After a success, it ends with the last failure.
+    /// Returns the time since the first failure. After a success, this time ends with the last failure.
     pub(super) fn lasted(&self, now: Instant) -> Duration {
         let until = self.succeeded.map_or(now, |_| self.last);
         until.saturating_duration_since(self.first)
@@ -132,8 +133,8 @@ mod tests {
         Trouble { reason, cause: "cause".to_owned(), remedy: "remedy" }
     }
 
-    /// Simulates one second after the other and returns the reports. `fails` returns `Some(true)` for a second with a
-    /// failure, `Some(false)` for a success, `None` for no attempt.
+    /// Simulates `seconds` seconds, one after the other, and returns the reports. `fails` returns `Some(true)` for a
+    /// second with a failure, `Some(false)` for a success, `None` for no attempt.
     fn lines(reason: Reason, seconds: u64, fails: impl Fn(u64) -> Option<bool>) -> Vec<(u64, &'static str)> {
         let start = Instant::now();
         let mut episode: Option<Episode> = None;

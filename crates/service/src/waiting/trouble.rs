@@ -29,7 +29,7 @@ pub enum Reason {
     BufferFull,
     /// The clocks of this machine and of another machine differ.
     Clock,
-    /// The time before which the service must not work has not passed yet.
+    /// The service must not work before a configured time, which is still in the future.
     NotBefore,
 }
 

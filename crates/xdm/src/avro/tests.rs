@@ -109,7 +109,7 @@ fn an_empty_and_a_full_event_are_unchanged_by_encoding_and_decoding() {
 }
 
 #[test]
-fn an_unknown_schema_does_not_make_a_record_undecodable() {
+fn an_unknown_schema_is_reported_as_unknown_and_not_as_undecodable() {
     let decoder = Decoder::new().unwrap();
     let mut bytes = encode(&full());
     bytes[5] ^= 1;
@@ -143,7 +143,7 @@ fn a_record_with_a_registry_id_is_decoded_after_its_schema_is_learnt() {
 
 #[test]
 fn a_record_of_an_older_release_is_decoded_with_the_schema_of_that_release() {
-    // A release without these fields: one in the middle of a record, a nested record, an array.
+    // The schema of an older release: it lacks a field in the middle of a record, nested records, and an array.
     let mut older: serde_json::Value = serde_json::from_str(SCHEMA_JSON).unwrap();
     let fields = older["fields"].as_array_mut().unwrap();
     fields.retain(|field| field["name"] != "inappMessageTracking");

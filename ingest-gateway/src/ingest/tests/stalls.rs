@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Returns the beginning of request headers with a timestamp and a signature.
+/// Returns the beginning of request headers with a timestamp and a well-formed but invalid signature.
 fn claiming_head() -> String {
     format!("POST {ROUTE} HTTP/1.1\r\nhost: x\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {}\r\n", "0".repeat(64))
 }
@@ -44,7 +44,8 @@ async fn a_client_that_stalls_anywhere_in_a_request_gets_408() {
         let took = started.elapsed();
         assert!((150..2000).contains(&took.as_millis()), "{stalled:?} {took:?}");
     }
-    // An idle connection does not stall, and the next request's headers have their own timeout.
+    // A connection that is idle between two requests gets no 408 after the read timeout. The headers of the next
+    // request have their own timeout.
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream.write_all(empty.as_bytes()).await.unwrap();
     let mut buffer = [0; 1024];

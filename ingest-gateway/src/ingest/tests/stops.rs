@@ -25,7 +25,7 @@ async fn a_stop_completes_open_requests_and_sends_408_on_idle_connections() {
     busy.write_all(second.as_bytes()).await.unwrap();
     let (mut dismissed, mut answered) = (String::new(), String::new());
     busy.read_to_string(&mut answered).await.unwrap();
-    assert!(answered.starts_with("HTTP/1.1 202"), "begun before the end of the drain: {answered:?}");
+    assert!(answered.starts_with("HTTP/1.1 202"), "the request began before the end of the drain: {answered:?}");
     idle.read_to_string(&mut dismissed).await.unwrap();
     assert!(dismissed.starts_with("HTTP/1.1 408"), "an idle connection gets a 408: {dismissed:?}");
     drop((idle, busy));

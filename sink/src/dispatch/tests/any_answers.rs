@@ -1,4 +1,4 @@
-//! Tests that each record gets exactly one outcome, for every sequence of Platform's responses.
+//! Tests that each record gets exactly one outcome, for random sequences of Platform's responses.
 
 use platform::{RecordVerdict, RetryReason, Verdict};
 use proptest::prelude::*;
@@ -95,7 +95,7 @@ proptest! {
             prop_assert!(flying.len() <= LIMITS.in_flight);
             prop_assert!(harness.dead_letters.is_empty() || harness.dispatch.successes > 0, "dead-lettered although no record was ever accepted");
         }
-        // From now on Platform accepts everything: all records must be accepted within two minutes.
+        // From now on, Platform accepts everything: all records must get an outcome within two minutes.
         let start = harness.now;
         flying.into_iter().for_each(|sending| harness.accept_all_but(sending, &[]));
         while harness.accepted.len() + harness.dead_letters.len() + gone.len() < offered as usize {

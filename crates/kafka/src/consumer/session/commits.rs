@@ -29,8 +29,8 @@ impl<C: GroupClient> Session<'_, C> {
         Ok(())
     }
 
-    /// Commits the due offsets and waits for the result, at most for [`COMMIT_WAIT`]. Returns whether no commit is in
-    /// progress any more.
+    /// Commits the due offsets and waits for the result, at most for [`COMMIT_WAIT`]. Returns `false` if a commit is
+    /// still in progress then.
     pub(super) fn commit_now(&mut self) -> Result<bool, End> {
         let deadline = Instant::now() + COMMIT_WAIT;
         self.wait_for_commit(deadline);
@@ -62,7 +62,7 @@ impl<C: GroupClient> Session<'_, C> {
         }
     }
 
-    /// Handles the result of a commit. If it failed, the offsets stay due and are committed with the next interval.
+    /// Handles the result of a commit. If the commit failed, the offsets stay due for the next commit interval.
     pub(super) fn note(&mut self, (result, committed): Committed<Vec<Due>>) {
         match result {
             Ok(()) => {

@@ -119,7 +119,7 @@ fn turns(session: &mut Session<'_, FakeClient>, count: usize) {
     }
 }
 
-/// Turns until the used-up budget has paused all partitions.
+/// Runs turns of the session until the used-up budget has paused the first partition.
 fn turns_until_paused(session: &mut Session<'_, FakeClient>, client: &FakeClient) {
     for _ in 0..2_000 {
         if client.is_paused(FIRST) {
@@ -142,11 +142,11 @@ fn a_used_up_budget_that_is_freed_at_once_pauses_nothing() {
             work.client.write(FIRST, 0..10, BYTES);
             work.client.rebalance(Rebalance::Assign(vec![FIRST]));
             turns(&mut session, 10);
-            assert_eq!(work.arrived(), [(0, 0), (0, 1), (0, 2)], "the third one uses the budget up");
+            assert_eq!(work.arrived(), [(0, 0), (0, 1), (0, 2)], "the third record uses the budget up");
             assert!(!work.client.is_paused(FIRST));
             work.settler.settle(vec![work.claim(FIRST, 0)]);
             turns(&mut session, 5);
-            assert_eq!(work.arrived(), [(0, 3)], "there is room for one more");
+            assert_eq!(work.arrived(), [(0, 3)], "there is room for one more record");
         },
     );
 }
@@ -164,11 +164,15 @@ fn a_budget_that_stays_used_up_pauses_all_partitions_until_a_quarter_of_it_is_fr
             assert!(work.client.is_paused(SECOND));
             work.settler.settle(vec![work.claim(FIRST, 0)]);
             turns(&mut session, 5);
-            assert_eq!(work.arrived(), [], "two records are more than three quarters");
+            assert_eq!(work.arrived(), [], "two records are more than three quarters of the budget");
             work.settler.settle(vec![work.claim(FIRST, 1)]);
             turns(&mut session, 1);
             assert!(!work.client.is_paused(FIRST) && !work.client.is_paused(SECOND));
-            assert_eq!(work.client.sought(), [Position::new(0, 3), Position::new(1, 0)], "each continues where it was");
+            assert_eq!(
+                work.client.sought(),
+                [Position::new(0, 3), Position::new(1, 0)],
+                "each partition continues where it was"
+            );
         },
     );
 }
@@ -333,8 +337,8 @@ fn a_stop_commits_durable_outcomes_and_closes_the_client() {
     );
 }
 
-/// librdkafka repeats a commit for up to a minute while a broker does not respond, and the group waits for the answer to
-/// the rebalance.
+/// librdkafka repeats a commit for up to a minute while a broker does not respond. The session must not wait that long,
+/// because the whole group waits for its answer to the rebalance.
 #[test]
 fn a_rebalance_during_a_commit_that_does_not_end_is_answered_and_needs_a_new_client() {
     with_session(

@@ -194,7 +194,7 @@ impl Client for Brokers {
 #[derive(Debug, Clone)]
 enum Event {
     Poll(Partition),
-    /// A record is read and put back, as if the worker held before it.
+    /// A record is read and put back, as if the processor had requested to hold before this record.
     PutBack(Partition),
     /// A record is read and deferred.
     Defer(Partition),
@@ -224,7 +224,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Drives the machine like the worker.
+/// Drives the machine as a worker's session does.
 struct Driver {
     machine: Machine,
     brokers: Brokers,
@@ -360,7 +360,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn every_record_is_in_the_output_exactly_once(
+    fn every_record_is_in_the_output_exactly_once_after_any_faults_and_rebalances(
         events in prop::collection::vec(event(), 1..300),
         script in prop::collection::vec(any::<u8>(), 0..300),
     ) {

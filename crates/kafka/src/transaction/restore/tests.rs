@@ -19,13 +19,13 @@ impl PartitionState for OfAssignment {
     fn restore(&mut self, _: &Record<'_>) {}
 }
 
-/// A log of one assignment. Its reader never gets a record, so that only a stop ends it if there is output.
+/// A log of one assignment. Its reader never gets a record, so if there is output, only a stop ends the reading thread.
 struct FakeLog {
     /// Start of every partition, which shows the assignment.
     start: i64,
     /// End of every output partition.
     end: i64,
-    /// The query of the starts waits for a message.
+    /// [`OutputLog::starts`] waits for a message on this channel.
     released: mpsc::Receiver<()>,
     /// Gets a message when the reading thread has ended.
     ended: mpsc::Sender<()>,
@@ -46,7 +46,7 @@ impl FakeLog {
 
 impl Drop for FakeLog {
     fn drop(&mut self) {
-        // A test that has ended receives nothing.
+        // The test may have ended, so that no one receives the message.
         self.ended.send(()).unwrap_or_default();
     }
 }
@@ -192,11 +192,11 @@ fn a_log_that_cannot_be_opened_ends_the_restore_with_its_error() {
 }
 
 #[test]
-fn a_restore_is_reported_as_delayed_only_without_progress() {
+fn a_restore_is_reported_as_delayed_after_six_seconds_without_progress() {
     let mut restores = restores();
     let start = restores.progress_at;
     let at = |restores: &mut Restores<_>, seconds| restores.delay(start + Duration::from_secs(seconds));
-    assert_eq!(at(&mut restores, 100), None, "nothing waits");
+    assert_eq!(at(&mut restores, 100), None, "no partition waits");
     restores.waiting.insert(Partition(0), (1, start));
     assert_eq!(at(&mut restores, 105), None);
     restores.progress.store(true, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Tests the session on a fake group client: from an assignment to the first record, and what ends a session. The
-//! producer is never used, because no record is accepted; the machine's own tests cover transactions.
+//! Tests the session on a fake group client: from an assignment to the first record, and what ends a session. No record
+//! is accepted, so the producer never begins a transaction; the machine's own tests cover transactions.
 
 use prometheus::Registry;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
@@ -96,8 +96,8 @@ fn with_own_session(
     test(session);
 }
 
-/// Stops a session while the commit of a starting offset is in progress, before which 7 records have expired. `prepare`
-/// and `release` act on the client before the commit and after the stop. Returns how many lost records were reported.
+/// Stops a session during the commit of a starting offset before which 7 records have expired. Calls `prepare` with the
+/// client before the commit, and `release` after the stop. Returns how many lost records were reported.
 fn lost_records_at_a_stop(prepare: impl FnOnce(&FakeClient), release: impl FnOnce(&FakeClient)) -> f64 {
     let (registry, stop) = (Registry::new(), CancellationToken::new());
     with_own_session(&registry, &stop, |mut session| {
@@ -158,7 +158,7 @@ fn a_new_starting_offset_is_committed_before_its_partition_is_added_as_paused() 
     });
 }
 
-/// The numbers of partitions are checked on another thread: a stop and the next rebalance do not wait for the brokers.
+/// Another thread checks the numbers of partitions, so that a stop and the next rebalance do not wait for the brokers.
 #[test]
 fn an_assignment_waits_for_no_broker_and_ends_the_session_if_none_responds() {
     with_session(|session| {
@@ -176,7 +176,7 @@ fn an_assignment_waits_for_no_broker_and_ends_the_session_if_none_responds() {
 }
 
 #[test]
-fn an_eviction_before_the_first_commit_ends_the_session() {
+fn an_eviction_before_the_commit_of_starting_offsets_ends_the_session() {
     with_session(|session| {
         find_starts(session);
         session.member.client().fail_commit(RDKafkaErrorCode::UnknownMemberId);
@@ -223,13 +223,13 @@ fn a_partition_that_is_revoked_before_it_is_added_is_not_added_later() {
         assert_eq!(
             calls,
             [Call::Unassign(vec![]), Call::Assign(vec![FIRST])],
-            "librdkafka does not know the second one"
+            "librdkafka does not know the second partition"
         );
         assert_eq!(session.processor.0, [SECOND]);
     });
 }
 
-/// librdkafka repeats a commit for up to a minute while a broker does not respond.
+/// librdkafka repeats a commit for up to a minute while a broker does not respond. The session continues meanwhile.
 #[test]
 fn a_slow_commit_of_starting_offsets_delays_neither_polls_nor_rebalances() {
     with_session(|session| {
@@ -283,9 +283,9 @@ fn a_revoke_during_a_commit_of_starting_offsets_that_does_not_end_needs_new_clie
     });
 }
 
-/// The commit may be stored, and then no other member finds the loss again.
+/// If the brokers have stored the commit, no other member finds the loss again.
 #[test]
-fn a_stop_during_the_commit_of_start_offsets_reports_expired_records_unless_it_is_refused() {
+fn a_stop_during_the_commit_of_starting_offsets_reports_expired_records_unless_the_commit_is_refused() {
     let stored = lost_records_at_a_stop(|_| {}, |client| client.hold_commits(false));
     assert_eq!(stored, 7.0);
     let unknown = lost_records_at_a_stop(|_| {}, |_| {});
@@ -312,7 +312,7 @@ fn a_missing_topic_needs_new_clients_unlike_a_lost_connection() {
 
 /// The worker then logs a warning: the brokers end the transaction, perhaps by an abort.
 #[test]
-fn a_stop_with_an_unresolved_transaction_is_not_a_clean_stop() {
+fn a_stop_with_an_unresolved_transaction_does_not_end_the_session_as_stopped() {
     let stop = CancellationToken::new();
     with_own_session(&Registry::new(), &stop, |mut session| {
         session.machine.break_with("a commit was still unresolved".to_owned());

@@ -138,7 +138,7 @@ fn restore(brokers: &Brokers) -> Option<Restored> {
         Found::Starts(found) => starts += found.len(),
         Found::State(partition, state) => {
             assert_eq!((partition, starts), (PARTITION, 1), "the start comes first");
-            assert_eq!(restored.replace(state), None, "it is restored once");
+            assert_eq!(restored.replace(state), None, "the partition is restored once");
         }
     })
     .unwrap();
@@ -214,7 +214,7 @@ fn after_a_truncation_the_state_is_restored_when_the_output_reaches_its_old_end_
     assert_eq!(restore(&brokers([(0, 4), (0, 2)], &truncated)), None);
     let grown = [&truncated[..], &records(2..6)].concat();
     let restored = restore(&brokers([(0, 4), (0, 2)], &grown)).unwrap();
-    assert_eq!(restored.offsets, [0, 1, 2, 3], "nothing after the old end");
+    assert_eq!(restored.offsets, [0, 1, 2, 3], "no record after the old end is restored");
 }
 
 #[test]

@@ -2,20 +2,22 @@ use super::*;
 use crate::dead_letters::Group;
 use crate::status::{Answer, Backlog, FlowState, Health, LastRun, Rates, Severity, WebhookState};
 
-/// Returns the exposition that a service pins in its tests.
+/// Returns the `/metrics` page from the snapshot of a service's own test, preceded by `customerio_build_info`.
 fn pinned(service: &str) -> String {
     let text = match service {
         "ingest-gateway" => {
             include_str!(
-                "../../../../../ingest-gateway/src/snapshots/ingest_gateway__metrics__tests__the_exposition_is_pinned.snap"
+                "../../../../../ingest-gateway/src/snapshots/ingest_gateway__metrics__tests__the_metrics_exposition_matches_the_snapshot.snap"
             )
         }
         "transformer" => {
             include_str!(
-                "../../../../../transformer/src/snapshots/transformer__metrics__tests__the_exposition_is_pinned.snap"
+                "../../../../../transformer/src/snapshots/transformer__metrics__tests__the_metrics_exposition_matches_the_snapshot.snap"
             )
         }
-        _ => include_str!("../../../../../sink/src/snapshots/sink__metrics__tests__the_exposition_is_pinned.snap"),
+        _ => include_str!(
+            "../../../../../sink/src/snapshots/sink__metrics__tests__the_metrics_exposition_matches_the_snapshot.snap"
+        ),
     };
     let body = text.splitn(3, "---\n").nth(2).unwrap();
     format!("customerio_build_info{{commit=\"c\",service=\"{service}\",version=\"1.2.3\"}} 1\n{body}")
@@ -61,7 +63,7 @@ fn codes(status: &Status) -> Vec<(&'static str, Severity)> {
 }
 
 #[test]
-fn services_that_are_ready_and_hold_nothing_are_healthy() {
+fn a_status_of_ready_services_without_holds_has_no_findings() {
     let status = status(answers(all(1000, healthy)));
     assert_eq!(codes(&status), []);
     assert_eq!(status.worst(), None);
@@ -111,7 +113,7 @@ fn holds_waits_and_unread_partitions_are_findings_of_severity_bad() {
 }
 
 #[test]
-fn waiting_until_the_configured_not_before_time_is_only_a_note() {
+fn a_wait_until_platform_not_before_is_a_finding_of_severity_note() {
     let sink = |reason: &'static str| {
         move |service: &str| {
             let late = "customerio_sink_oldest_unsettled_seconds";
@@ -134,7 +136,7 @@ fn waiting_until_the_configured_not_before_time_is_only_a_note() {
 }
 
 #[test]
-fn a_hold_time_beyond_the_range_of_a_clock_is_clamped() {
+fn a_hold_start_that_overflows_i64_milliseconds_is_clamped() {
     let since = "customerio_sink_held_since_timestamp_seconds{reason=\"x\"} 9e18\n";
     let held = format!("customerio_build_info{{service=\"sink\"}} 1\n{since}customerio_sink_held{{reason=\"x\"}} 1\n");
     let status = status(answers(Look { at: 1000, answers: vec![answer("a:9466", &held)] }));
@@ -142,7 +144,7 @@ fn a_hold_time_beyond_the_range_of_a_clock_is_clamped() {
 }
 
 #[test]
-fn a_service_that_does_not_respond_is_unanswered_and_not_bad() {
+fn a_silent_foreign_or_missing_service_gets_the_severity_unanswered_and_an_unready_one_bad() {
     let mut now = all(1000, healthy);
     let silent = "nothing listens there".to_owned();
     now.answers[1].ready = Err(silent.clone());
@@ -181,7 +183,7 @@ fn rates_are_computed_from_two_samples_of_the_counters() {
     let answers = Answers { before: Some(all(1000, healthy)), ..answers(all(3000, later)) };
     let rates = status(answers).rates;
     assert_eq!((rates.received, rates.refused, rates.mapped), (Some(10.0), Some(0.0), Some(5.0)));
-    // The sink has restarted and has accepted one event since then.
+    // The counter of the sink is lower than before: the sink has restarted and has accepted one event since then.
     assert_eq!((rates.accepted, rates.duplicates), (Some(0.5), Some(0.0)));
     assert_eq!(status(self::answers(all(1000, healthy))).rates, Rates::default());
 }
@@ -208,7 +210,7 @@ fn dead_letters_get_the_severity_note_and_a_failed_kafka_query_the_severity_unan
 }
 
 #[test]
-fn a_disabled_flow_a_failed_run_and_a_disabled_webhook_are_bad() {
+fn a_disabled_flow_a_failed_run_and_a_disabled_webhook_are_findings_of_severity_bad() {
     let run = LastRun { status: None, started_at: None, received: Some(3), ingested: Some(2), failed: Some(1) };
     let flow =
         FlowState { id: "f".to_owned(), state: Some("disabled".to_owned()), last_run: Some(run), runs: Vec::new() };
@@ -237,7 +239,7 @@ fn a_disabled_flow_a_failed_run_and_a_disabled_webhook_are_bad() {
 }
 
 #[test]
-fn a_paused_webhook_is_resumed_and_one_that_was_never_enabled_is_enabled_by_apply() {
+fn the_finding_of_a_paused_webhook_recommends_resume_and_of_a_never_enabled_webhook_apply() {
     let finding = |is_paused| {
         let webhook = WebhookState { source: "shop".to_owned(), is_enabled: Asked::Answer(Some(false)), is_paused };
         let of = status(Answers { webhooks: Asked::Answer(vec![webhook]), ..answers(all(1000, healthy)) });

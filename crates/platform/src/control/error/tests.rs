@@ -40,7 +40,7 @@ fn an_interrupted_change_without_if_match_has_an_unknown_outcome() {
 }
 
 #[test]
-fn create_with_a_taken_title_returns_the_id_of_the_existing_object() {
+fn a_create_with_a_taken_title_fails_with_the_id_of_the_existing_object() {
     let body = r#"{"detail":"Title must be unique. An object https://ns.adobe.com/acme/mixins/1 already exists with the same title."}"#;
     let ErrorKind::AlreadyExists { existing, .. } = kind(&create(), 400, body) else { panic!("not a conflict") };
     assert_eq!(existing.as_deref(), Some("https://ns.adobe.com/acme/mixins/1"));
@@ -53,7 +53,7 @@ fn create_with_a_taken_title_returns_the_id_of_the_existing_object() {
 }
 
 #[test]
-fn error_code_1404_412_counts_as_a_stale_version() {
+fn error_code_1404_412_is_classified_as_changed_meanwhile() {
     assert!(matches!(kind(&create(), 400, r#"{"errorCode":"1404-412"}"#), ErrorKind::ChangedMeanwhile(_)));
 }
 

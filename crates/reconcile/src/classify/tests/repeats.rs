@@ -57,7 +57,7 @@ fn a_repeat_in_another_partition_is_reported_only_within_the_dedup_window() {
 }
 
 #[test]
-fn a_repeat_in_another_partition_is_not_reported_once_its_id_left_the_window() {
+fn a_repeat_in_another_partition_is_not_reported_after_its_id_has_left_the_dedup_window() {
     let mut facts = deliveries(0..12, &[(3, 0, key(3)), (7, 900, key(3))]);
     let first = facts.typed[12];
     for number in 0..10 {

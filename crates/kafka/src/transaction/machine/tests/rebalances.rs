@@ -20,13 +20,13 @@ fn a_revoke_commits_nothing_once_another_member_has_committed() {
 }
 
 #[test]
-fn an_assignment_makes_only_the_open_transaction_due() {
+fn an_assignment_makes_the_open_transaction_due_but_not_the_next_one() {
     let mut brokers = Brokers { owned: BTreeSet::from([Partition(0)]), ..Brokers::default() };
     let mut machine = Machine::new(limits());
     let now = Instant::now();
     machine.assign(Partition(0), Consumed::at(Offset(0)));
     assert!(machine.accept(Position::new(0, 0), now, &mut brokers));
-    assert!(matches!(machine.step(now), Step::Poll(Some(_))), "it is not due yet");
+    assert!(matches!(machine.step(now), Step::Poll(Some(_))), "the transaction is not due yet");
     machine.begin_assign(now);
     assert_eq!(machine.step(now), Step::Advance, "handling the assignment may exceed the timeout of the transaction");
     while machine.is_open() {

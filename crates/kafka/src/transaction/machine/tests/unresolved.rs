@@ -36,7 +36,7 @@ impl Client for Silent {
     }
 }
 
-/// Revokes a partition with an open transaction. Returns the calls, the time that this took, and the next step.
+/// Revokes a partition with an open transaction. Returns the calls, the time that the revoke took, and the next step.
 fn revoke_in_silence(about: &'static str) -> (Vec<&'static str>, Duration, Step) {
     let mut client = Silent { about, calls: Vec::new() };
     let mut machine = Machine::new(limits());
