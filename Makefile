@@ -2,7 +2,7 @@
 # that the first line of `make test` names the Kafka that the tests run on.
 CARGO_QUIET := $(shell [ -t 2 ] || echo --quiet)
 
-.PHONY: help demo test test-slow lint fmt bench fuzz independent chaos ops-rules ops-check dashboard manifests up down
+.PHONY: help demo test test-slow lint fmt bench fuzz independent browser chaos ops-rules ops-check release-check dashboard dashboard-picture manifests up down
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,12 @@ independent: $(PYTHON_ENV)/installed ## Check map with jsonschema, typed records
 	@AVRO_READER="$(CURDIR)/$(PYTHON_ENV)/bin/python $(CURDIR)/e2e/independent/read_avro.py" \
 		$(WITH_REAL_KAFKA) cargo test --workspace --test services -- schema_registry::an_independent single_object::independent --nocapture
 
+browser: $(PYTHON_ENV)/installed ## Check the console in Chromium on a real Kafka (PICTURES=DIR keeps pictures); not a part of `make independent` yet
+	@cargo build $(CARGO_QUIET) --workspace --bins --tests
+	@$(PYTHON_ENV)/bin/pip install --quiet --requirement e2e/independent/console/requirements.txt
+	@$(WITH_REAL_KAFKA) $(PYTHON_ENV)/bin/python e2e/independent/console $(TARGET_DIR)/debug/customerio-aep \
+		$(if $(PICTURES),--pictures $(PICTURES))
+
 $(PYTHON_ENV)/installed: e2e/independent/requirements.txt
 	@python3 -m venv $(PYTHON_ENV)
 	@$(PYTHON_ENV)/bin/pip install --quiet --requirement $<
@@ -99,8 +105,17 @@ ops-rules: ## Check the alert rules with their tests, the configuration of Prome
 ops-check: ## Check everything in deploy/ with Prometheus 3, Grafana's SDK, Helm and kubeconform, which are compiled once (needs Go, Python 3)
 	@deploy/checks/ops-check
 
+release-check: ## Check what a release consists of, as far as it is possible offline: version, binaries (built with --release), SBOMs
+	@deploy/checks/release-check
+
 dashboard: ## Write the dashboard's file from deploy/grafana/dashboard.py
 	@python3 deploy/grafana/dashboard.py
+
+PROMETHEUS_URL ?= http://127.0.0.1:9090
+MINUTES ?= 30
+
+dashboard-picture: ## Draw the dashboard from a live Prometheus (PROMETHEUS_URL=http://127.0.0.1:9090 MINUTES=30) as dashboard.svg
+	@python3 deploy/grafana/picture.py --prometheus $(PROMETHEUS_URL) --minutes $(MINUTES) --out dashboard.svg
 
 manifests: ## Write deploy/kubernetes from the chart (after ops-check, which compiles helm)
 	@HELM=$(CURDIR)/.cache/ops/bin/helm deploy/checks/render deploy/kubernetes

@@ -142,7 +142,7 @@ pub(crate) async fn run(args: AuditArgs, json: bool) -> Result<Verdict, CommandE
     Ok(if audit.is_explained() { Verdict::Good } else { Verdict::Problem })
 }
 
-/// Prints an audit: a table, then the notes that are needed to read it, then every record with a problem.
+/// Prints an audit: a table, the notes that explain the table, every record with a problem, and the verdict.
 pub(crate) fn show(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) {
     text::table(audit, topics, scope).iter().for_each(|line| output::line(line));
     for note in &audit.notes {

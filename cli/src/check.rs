@@ -16,7 +16,7 @@ use setup::round_trip::RoundTrips;
 
 use self::end_to_end::{EndToEndArgs, Tested};
 use crate::setup::connect::Connect;
-use crate::setup::options::ConnectArgs;
+use crate::setup::options::{ConnectArgs, PlatformSetupArgs};
 use crate::{CommandError, Verdict, check_config, output};
 
 /// The pause between two runs of the checks with `--wait`.
@@ -25,7 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Check every dependency: configuration, clock, Adobe, Kafka, the public URL, Customer.io
 ///
 /// Each line says what was asked, what came back, what to do, and who can do it. All checks run, whatever the others find;
-/// an option that is missing is a finding too. Exit code 1 if anything is wrong or does not respond.
+/// an option that is missing is a finding too. Exit code 1 if anything is wrong or does not respond. To try the permission
+/// to write, it writes one record to the typed and one to the dead-letter topic, in transactions that it aborts.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
@@ -58,7 +59,7 @@ pub(crate) struct CheckArgs {
 pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> Result<Verdict, CommandError> {
     let end = args.wait.map(|wait| crate::when::after(tokio::time::Instant::now(), wait.0));
     let mut last = BTreeSet::new();
-    // A test event is sent only once, even if the other checks run again.
+    // With `--wait`, the checks run several times, but each source gets only one test event.
     let mut tested = Tested::new();
     loop {
         let lines = lines(args, variables, &mut tested).await?;
@@ -83,7 +84,7 @@ pub(crate) async fn run(args: &CheckArgs, variables: &Variables, json: bool) -> 
     }
 }
 
-/// Returns true if the line is the final result of a test event.
+/// Returns true if the line is about a test event that was sent. Another run of the checks does not change this line.
 fn is_of_test(tested: &Tested, line: &Line) -> bool {
     tested.values().flatten().any(|known| known == line)
 }
@@ -95,20 +96,15 @@ pub(crate) async fn without_test(args: &CheckArgs, variables: &Variables) -> Res
 }
 
 async fn lines(args: &CheckArgs, variables: &Variables, tested: &mut Tested) -> Result<Vec<Line>, CommandError> {
-    let (connect, problems) = Connect::as_far_as_possible(&args.connect);
-    let mut lines: Vec<Line> = problems.each().map(of_option).collect();
+    let (connect, problems) = Connect::for_check(&args.connect);
+    let mut lines: Vec<Line> = problems.each().map(|problem| of_option(problem, &problem.to_string())).collect();
+    lines.extend(connect.each_source_problem().map(|(problem, text)| of_option(problem, &text)));
     let journal = connect.read_journal().unwrap_or_else(|error| {
         lines.push(invalid_option(&error.to_string()));
         Journal::in_memory()
     });
     let platform = &args.connect.platform;
-    let http = HttpSettings {
-        timeout: setup::check::TIMEOUT,
-        ca_file: platform.platform_ca_file.clone(),
-        https_proxy: platform.https_proxy.clone(),
-        no_proxy: platform.no_proxy.clone(),
-    };
-    let http = http.client();
+    let http = http_settings(platform).client();
     if let Err(error) = &http
         && problems.each().all(|problem| problem.to_string() != error.to_string())
     {
@@ -122,6 +118,7 @@ async fn lines(args: &CheckArgs, variables: &Variables, tested: &mut Tested) -> 
     let checks = Checks {
         desired: &connect.desired,
         sources: connect.sources.keys().filter(|_| asks_customerio).cloned().collect(),
+        unreadable_keys: connect.unreadable_keys(),
         platform_api: asks_platform.then(|| platform.platform_api_url.url().clone()),
         clients: &connect.clients,
         journal: &journal,
@@ -155,10 +152,21 @@ async fn lines(args: &CheckArgs, variables: &Variables, tested: &mut Tested) -> 
     Ok(lines)
 }
 
-fn of_option(problem: &Problem) -> Line {
+/// The settings of requests to Platform, each with the time limit of one check.
+fn http_settings(platform: &PlatformSetupArgs) -> HttpSettings {
+    HttpSettings {
+        timeout: setup::check::TIMEOUT,
+        ca_file: platform.platform_ca_file.clone(),
+        https_proxy: platform.https_proxy.clone(),
+        no_proxy: platform.no_proxy.clone(),
+    }
+}
+
+/// The line about a problem of the options. `text` is the text of the problem, with the source if it belongs to one.
+fn of_option(problem: &Problem, text: &str) -> Line {
     match problem.missing() {
-        Some(variable) => missing_option(variable, &problem.to_string()),
-        None => invalid_option(&problem.to_string()),
+        Some(variable) => missing_option(variable, text),
+        None => invalid_option(text),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Generates the tables of `docs/configuration.md` from the services' definitions. `UPDATE_DOCS=1 cargo test
-//! configuration_page` rewrites the page.
+//! Generates the tables of `docs/configuration.md` from the option definitions of the services and the console.
+//! `UPDATE_DOCS=1 cargo test configuration_page` rewrites the page.
 
 #![cfg(test)]
 
@@ -94,7 +94,7 @@ fn page() -> String {
 }
 
 #[test]
-fn the_configuration_page_matches_the_services() {
+fn the_configuration_page_matches_the_options_of_the_services() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let (introduction, tables) = text.split_at(text.find(BEGIN).expect("the page's mark"));

@@ -92,14 +92,14 @@ pub(crate) struct ServeArgs {
     check: CheckArgs,
 }
 
-/// The command line of a console without subcommands.
+/// The options of the console as a command line of their own, without the subcommands.
 #[derive(Debug, Parser)]
 struct Serve {
     #[command(flatten)]
     serve: ServeArgs,
 }
 
-/// Command definition with the mapping options, whose values are read only from the variables.
+/// The mapping options as a command line of their own. Their values come only from the variables.
 #[derive(Debug, Parser)]
 struct OfVariables {
     #[command(flatten)]
@@ -125,10 +125,15 @@ pub(crate) async fn run(command: ConsoleCommand, variables: &Variables) -> Resul
 
 /// Requests `/livez` from the console on this machine and returns whether it succeeds.
 async fn health(args: &ConsoleArgs) -> Result<Verdict, CommandError> {
-    let port = args.console_listen.port();
+    let url = format!("http://{}/livez", service::reachable(args.console_listen));
     let http = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(3)).build()?;
-    let answer = http.get(format!("http://127.0.0.1:{port}/livez")).send().await;
-    Ok(if answer.is_ok_and(|answer| answer.status().is_success()) { Verdict::Good } else { Verdict::Problem })
+    let problem = match http.get(&url).send().await {
+        Ok(answer) if answer.status().is_success() => return Ok(Verdict::Good),
+        Ok(answer) => format!("{url} answers {}", answer.status()),
+        Err(error) => format!("no response from {url}: {error}; is the console running with this CONSOLE_LISTEN?"),
+    };
+    output::problem(&problem);
+    Ok(Verdict::Problem)
 }
 
 /// Binds the address of the console.
@@ -162,7 +167,7 @@ pub(crate) fn server(
     listener: TcpListener,
     handed: Option<PositionsOf>,
 ) -> Result<Server, CommandError> {
-    // If the port of the option is 0, the listener has the actual port.
+    // If the option contains port 0, only the listener has the actual port.
     args.console.console_listen = listener.local_addr()?;
     if args.first_user {
         make_first_user(&args.console)?;
@@ -172,7 +177,7 @@ pub(crate) fn server(
     Ok(Server::new(listener, &Console::new(settings, screens)))
 }
 
-/// The values that are built from the options, without a connection.
+/// The values that are built from the options before a connection is opened.
 struct Built {
     settings: Settings,
     targets: Targets,
@@ -180,7 +185,7 @@ struct Built {
 }
 
 impl ServeArgs {
-    /// Builds everything that the options determine. The error contains the problems of all options.
+    /// Builds the values. The error contains the problems of all options.
     fn build(&self, variables: &Variables) -> Result<Built, Problems> {
         let mut problems = Problems::default();
         let settings = problems.collect(self.console.validate());
@@ -206,7 +211,7 @@ impl ConsoleCommand {
     }
 }
 
-/// Creates the first user and prints the password, which is not shown again.
+/// Creates the first user if there is no users file yet, and prints the password, which is not shown again.
 fn make_first_user(args: &ConsoleArgs) -> Result<(), CommandError> {
     let Some(path) = &args.console_users_file else { return Ok(()) };
     if let Some(first) = console::first_user(path)? {
@@ -269,7 +274,7 @@ fn sources_of(variables: &Variables) -> Result<Sources, Problems> {
         Err(Refused { invalid: Some(invalid), .. }) => {
             Err(invalid.with_others(|options: &OfVariables| options.mapping.sources().err().unwrap_or_default()))
         }
-        // The value of a flag such as HASH_EMAIL is invalid, and clap stops at it.
+        // `parse` does not collect the problem if the variable of a flag, such as HASH_EMAIL, has an invalid value.
         Err(Refused { error, .. }) => {
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
@@ -318,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_console_with_an_invalid_option_is_a_usage_error() {
+    async fn starting_the_console_with_an_invalid_option_returns_a_usage_error() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let variables = Variables::with_text("HASH_EMAIL=maybe\n").unwrap();
         let error = server(serve(&[]), &variables, listener, None).err().unwrap();

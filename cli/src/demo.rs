@@ -1,4 +1,4 @@
-//! `demo`: runs the whole pipeline in one process, sends every catalogued event and some bad ones, and audits them.
+//! `demo`: runs the whole pipeline in one process, sends every catalogued event and some invalid ones, and audits them.
 
 mod console;
 mod ends;
@@ -95,7 +95,7 @@ pub(crate) async fn run(args: DemoArgs, json: bool) -> Result<Verdict, CommandEr
     demo.stop.cancel();
     let ended = joined.await?;
     demo.simulator.stop();
-    // The error of a service is more useful than the fact that events are missing.
+    // If a service failed, its error is returned, because it explains why events are missing.
     ended?;
     outcome
 }
@@ -280,7 +280,7 @@ impl Demo {
 
     async fn wait_for_platform(&self, sent: u64, refused: u64, begun: Instant) {
         let deadline = Instant::now() + OUTCOMES;
-        // Two of the invalid events become dead letters; all others are accepted in the end.
+        // The two invalid events with a valid signature become dead letters; Platform accepts all other events.
         let expected = sent - refused - 2;
         while self.simulator.stats().distinct < expected && Instant::now() < deadline {
             output::progress(&format!(
@@ -308,7 +308,7 @@ impl Demo {
                 ..AuditScope::default()
             };
             let audit = audit::run(pipeline, &sources, &scope).await?;
-            // The services update their positions in the metrics once a second.
+            // The audit is repeated, because the services update their positions in the metrics only once a second.
             if audit.is_explained() && audit.is_complete() || Instant::now() >= deadline {
                 return Ok((scope, audit));
             }

@@ -22,7 +22,8 @@ pub(crate) fn variables(arguments: &[OsString]) -> Result<Variables, String> {
     }
 }
 
-/// The value of an option. clap cannot parse the arguments yet, because the file contains defaults of options.
+/// Finds the value of an option in the arguments. clap cannot parse the arguments yet, because the file that the option
+/// names contains values of other options.
 fn named(arguments: &[OsString], option: &str) -> Option<PathBuf> {
     let mut arguments = arguments.iter().map(|argument| argument.to_string_lossy());
     while let Some(argument) = arguments.next() {

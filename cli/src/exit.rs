@@ -95,15 +95,14 @@ fn of_verdict(verdict: Verdict) -> Code {
     }
 }
 
-/// An error that ends a command, as a person and a program see it.
+/// An error that ends a command, with its text for a person and its codes for a program.
 #[derive(Debug)]
 struct Failure<'e> {
     exit: Code,
     /// Identifier for programs.
     code: &'static str,
-    /// What is wrong.
     message: String,
-    /// Options or commands of this tool that help.
+    /// Options or commands of this tool that solve the problem.
     hint: Option<&'static str>,
     /// clap's error, if the command line cannot be parsed, or requests help or the version.
     command_line: Option<&'e clap::Error>,
@@ -132,13 +131,13 @@ impl<'e> Failure<'e> {
     }
 
     fn print(&self, json: bool) {
-        // A person has ended the command, so no program waits for an answer.
+        // Help is not a failure. After Ctrl-C, no program waits for an answer.
         let is_answer = self.exit != Code::Good && self.exit != Code::Interrupted;
         if json && is_answer {
             output::json_failure(&self.as_json());
         }
         match self.command_line {
-            // Help and versions are printed as they are, and on standard output if they were requested.
+            // clap prints the help and the version: on standard output if they were requested, else on standard error.
             Some(error) if is_help(error) => drop(error.print()),
             Some(error) => output::styled_problem(&format!("customerio-aep: {}", error.render().ansi())),
             None => output::problem(&format!("customerio-aep: {}", self.text())),
@@ -217,7 +216,7 @@ fn of_operator(error: &OperatorError) -> Row {
 
 fn of_kafka(error: &KafkaError) -> Row {
     match error {
-        // The brokers have responded: the requested topic does not exist, or has a problem.
+        // In these two cases the brokers have responded, so the exit code is not that of an unreachable Kafka.
         KafkaError::NoTopic(_) => (Code::Problem, "no_topic", None),
         KafkaError::TooFewPartitions { .. } => (Code::Problem, "too_few_partitions", None),
         KafkaError::Configuration(_) => (Code::Usage, "kafka_configuration", None),
@@ -328,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_message_contains_the_options_that_help() {
+    fn an_error_message_names_the_options_that_solve_the_problem() {
         let shown = |error: OperatorError| Failure::of(&error.into()).text();
         assert_eq!(
             shown(OperatorError::NoDeadLetter(Position::new(0, 7))),

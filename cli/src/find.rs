@@ -78,12 +78,13 @@ struct WhatArgs {
 
 impl WhatArgs {
     fn wanted(self) -> Option<Wanted> {
-        // The gateway makes the records' keys with the same function.
+        // The gateway computes the keys of raw records with the same function.
         let person = |identifier, value: String| PersonKey::of_person(identifier, &value).map(Wanted::Person);
+        let filled = |id: String| (!id.trim().is_empty()).then_some(id);
         match self {
-            Self { id: Some(id), .. } => (!id.trim().is_empty()).then_some(Wanted::Id(id)),
-            Self { event_id: Some(id), .. } => Some(Wanted::Event(id)),
-            Self { delivery_id: Some(id), .. } => Some(Wanted::Delivery(id)),
+            Self { id: Some(id), .. } => filled(id).map(Wanted::Id),
+            Self { event_id: Some(id), .. } => filled(id).map(Wanted::Event),
+            Self { delivery_id: Some(id), .. } => filled(id).map(Wanted::Delivery),
             Self { person_id: Some(id), .. } => person(Identifier::Id, id),
             Self { cio_id: Some(id), .. } => person(Identifier::CioId, id),
             Self { email: Some(address), .. } => person(Identifier::Email, address),
@@ -116,7 +117,7 @@ pub(crate) async fn run(args: FindArgs, json: bool) -> Result<Verdict, CommandEr
     Ok(Verdict::Good)
 }
 
-/// Repeats the search until every found event has ended.
+/// Repeats the search until every event that was found has ended, at most for `longest`.
 async fn wait(mut watch: Watch<'_>, longest: Duration, json: bool) -> Result<Verdict, CommandError> {
     let end = after(Instant::now(), longest);
     let mut known = None;
@@ -203,13 +204,16 @@ mod tests {
             Some(Wanted::Person(key)) => key.as_str().to_owned(),
             other => panic!("{other:?}"),
         };
-        // printf 'id:42' | sha256sum
+        // The key is the first half of the output of: printf 'id:42' | sha256sum
         let id = WhatArgs { person_id: Some(" 42 ".to_owned()), ..what() };
         assert_eq!(key(id), "bbb3660007f68b86e00e9ea8af5f57b7");
         let address = |text: &str| WhatArgs { email: Some(text.to_owned()), ..what() };
         assert_eq!(key(address("A@B.example")), key(address("a@b.example")));
         assert_eq!(WhatArgs { cio_id: Some("  ".to_owned()), ..what() }.wanted(), None);
-        assert_eq!(WhatArgs { id: Some("  ".to_owned()), ..what() }.wanted(), None);
+        let blank = || Some("  ".to_owned());
+        assert_eq!(WhatArgs { id: blank(), ..what() }.wanted(), None);
+        assert_eq!(WhatArgs { event_id: blank(), ..what() }.wanted(), None);
+        assert_eq!(WhatArgs { delivery_id: blank(), ..what() }.wanted(), None);
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn log_level(cli: &Cli) -> LogLevel {
     cli.log_level.clone().unwrap_or_else(|| of_command.parse().expect("the name of a level"))
 }
 
-/// Parses the command line. Variables come from the environment, and then from the environment file.
+/// Parses the command line. The value of a variable comes from the environment, or else from a file (see `env_file`).
 fn parse(arguments: &[OsString]) -> Result<(Cli, Variables, Typed), CommandError> {
     let variables = env_file::variables(arguments).map_err(UsageError)?;
     let command = Cli::command();
@@ -146,18 +146,19 @@ fn parse(arguments: &[OsString]) -> Result<(Cli, Variables, Typed), CommandError
     Ok((Cli::from_arg_matches(&matches)?, variables, typed))
 }
 
-/// Returns the error of a command line that cannot be parsed. If values are invalid, it also reports the problems of the
-/// other options.
+/// Returns the error for a command line that cannot be parsed. If values are invalid, the error also contains the
+/// problems of the other options.
 fn unusable(Refused { error, invalid }: Refused, variables: &Variables) -> CommandError {
     let Some(invalid) = invalid else { return error.into() };
     let values = invalid.problems.len();
     let problems = invalid.with_others(|cli: &Cli| cli.command.problems(variables));
-    // clap's own text refers to the help as well.
+    // Without other problems, clap's own error is better, because it also refers to the help.
     if problems.each().count() > values { UsageError::from(problems).into() } else { error.into() }
 }
 
 impl Command {
-    /// Returns the problems of the options of a command that checks several groups of them, without a connection.
+    /// Returns the problems of the command's options, without a connection. Only the commands listed here check several
+    /// groups of options.
     fn problems(&self, variables: &Variables) -> Problems {
         match self {
             Self::Audit(args) => args.problems(),
@@ -168,7 +169,8 @@ impl Command {
     }
 }
 
-/// Whether the arguments ask for JSON. A failure to parse them is printed as JSON as well.
+/// Whether the arguments ask for JSON. The function reads unparsed arguments, because a parse error is also printed as
+/// JSON.
 fn asks_for_json(arguments: &[OsString]) -> bool {
     let arguments = arguments.iter().map(|argument| argument.to_string_lossy());
     arguments

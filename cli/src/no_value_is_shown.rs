@@ -140,7 +140,7 @@ fn service<C: ServiceConfig>(
     search(C::SERVICE, &C::definition(), kinds, &refused, tried);
 }
 
-/// Checks the commands of the operator's tool, parsed like in the binary.
+/// Checks a command of the operator's tool and all its subcommands. The arguments are parsed as in the binary.
 fn commands(
     path: &[String],
     command: &Command,

@@ -1,5 +1,5 @@
-//! Writes to the terminal. Commands that end by themselves ignore a closed pipe; endless commands check [`Reader`] to
-//! stop.
+//! Writes to standard output and standard error. A command that ends by itself ignores a closed pipe. An endless
+//! command ends when [`Reader`] shows that no one reads its output.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,17 +30,18 @@ impl Reader {
 /// Whether standard output is reserved for [`result`].
 static RESERVED: AtomicBool = AtomicBool::new(false);
 
-/// Reserves standard output for [`result`], because another program reads it. Everything else goes to standard error.
+/// Reserves standard output for [`result`], because another program reads it. From then on, [`line()`] and the
+/// functions that call it print on standard error.
 pub(crate) fn reserve_stdout() {
     RESERVED.store(true, Ordering::Relaxed);
 }
 
-/// Prints text for another program on standard output, also if it is reserved.
+/// Prints text for another program on standard output, even after [`reserve_stdout`].
 pub(crate) fn result(text: &str) {
     drop(write!(std::io::stdout(), "{text}"));
 }
 
-/// Prints a line on standard output.
+/// Prints a line on standard output, or on standard error after [`reserve_stdout`].
 pub(crate) fn line(text: &str) {
     line_for_a_reader(text);
 }
@@ -152,25 +153,27 @@ impl Json {
     }
 }
 
-/// Prints a result as JSON. It has the number of its format, `"version": 1`.
+/// Prints a result as JSON. The result must contain the version of its format, `"version": 1`.
 pub(crate) fn json(value: &Value) {
     debug_assert_eq!(value["version"], 1, "programs rely on the version of every result");
     PRINTED.store(true, Ordering::Relaxed);
     line(&json_text(value, LINES.load(Ordering::Relaxed)));
 }
 
-/// Prints a document in readable JSON, without a version of ours.
+/// Prints indented JSON that is not in a format of this tool, such as an XDM event, and so has no `version`.
 pub(crate) fn pretty(document: &Value) {
     line(&json_text(document, false));
 }
 
-/// Prints a list as JSON: an object that has the list under this name, or with `--json=lines` each element.
+/// Prints a list as JSON: one object that contains the list under this name, or with `--json=lines` one object on
+/// a line for each element.
 pub(crate) fn json_list(name: &str, elements: Vec<Value>) {
     PRINTED.store(true, Ordering::Relaxed);
     list_texts(name, elements, LINES.load(Ordering::Relaxed)).iter().for_each(|text| line(text));
 }
 
-/// Prints the error that ends the command as JSON. Prints nothing after a result, because the output is one object.
+/// Prints the error that ends the command as JSON, unless the command has already printed a result: the output must be
+/// one object.
 pub(crate) fn json_failure(value: &Value) {
     if !PRINTED.load(Ordering::Relaxed) {
         json_line(value);
@@ -189,7 +192,7 @@ fn list_texts(name: &str, elements: Vec<Value>, is_lines: bool) -> Vec<String> {
     elements.into_iter().map(|element| json_text(&versioned(element), true)).collect()
 }
 
-/// Adds the number of the format to an object, as its first member.
+/// Adds the version of the format, `"version": 1`, to an object as its first member.
 pub(crate) fn versioned(value: Value) -> Value {
     let Value::Object(members) = value else { return value };
     std::iter::once(("version".to_owned(), Value::from(1))).chain(members).collect::<Map<_, _>>().into()
@@ -247,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_one_versioned_object_or_one_versioned_object_on_each_line() {
+    fn a_json_list_is_one_versioned_object_or_with_json_lines_one_versioned_object_for_each_element() {
         let list = || vec![json!({"a": 1}), json!({"a": "x\ny"})];
         assert_eq!(list_texts("events", list(), true), [r#"{"version":1,"a":1}"#, r#"{"version":1,"a":"x\ny"}"#]);
         let [object] = &list_texts("events", list(), false)[..] else { panic!("one object") };

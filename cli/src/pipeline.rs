@@ -1,4 +1,4 @@
-//! Builds the operator library's connection and topics from the options.
+//! Builds the connection and the topics for the `operator` library from the options.
 
 use clap::Args;
 use contract::defaults;
@@ -26,7 +26,7 @@ impl Reached {
         Ok(Self { connection, topics })
     }
 
-    /// The pipeline for operations that show their progress on the terminal.
+    /// The pipeline for the functions of the `operator` library. They show their progress on the terminal.
     pub(crate) fn pipeline(&self) -> Pipeline<'_> {
         Pipeline { connection: &self.connection, topics: &self.topics, progress: &output::show_progress }
     }

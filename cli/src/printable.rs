@@ -1,8 +1,8 @@
-//! Removes characters that control a terminal from foreign texts, such as ids and messages.
+//! Replaces or escapes characters that control a terminal in texts from outside, such as ids and messages.
 
 use std::borrow::Cow;
 
-/// The text as one line. Each character that controls a terminal is replaced by a space.
+/// Returns the text as one line. A space replaces each character that controls a terminal.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     replaced(text, is_hostile)
 }

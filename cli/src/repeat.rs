@@ -3,7 +3,7 @@
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
-/// An option as it was typed. Values from variables and files are not part of it: the next command gets them again.
+/// An option as it was typed. Values from variables and files are left out, because the next command reads them itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct TypedOption {
     /// Name without the dashes.
@@ -12,7 +12,7 @@ struct TypedOption {
     value: Option<String>,
 }
 
-/// The options of a command line. No value of a secret is part of it.
+/// The typed options of a command line. The word `SECRET` replaces the value of a secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Typed(Vec<TypedOption>);
 
@@ -31,13 +31,13 @@ impl Typed {
         }
     }
 
-    /// The value of an option, if it was typed with one.
+    /// The value that was typed for an option, if any.
     pub(crate) fn value(&self, long: &str) -> Option<&str> {
         self.0.iter().find(|option| option.long == long)?.value.as_deref()
     }
 
-    /// A command with these words, with the typed options that it knows, and with more options. An option that was typed
-    /// is not added again.
+    /// Returns a command line from these words, the typed options that the command knows, and the options in `more`. An
+    /// option in `more` is left out if it was typed.
     pub(crate) fn command(&self, root: &Command, words: &[&str], more: &[(&str, Option<&str>)]) -> String {
         let target = words.iter().try_fold(root, |command, word| command.find_subcommand(word));
         let knows = |long: &str| {
@@ -63,14 +63,14 @@ impl Typed {
 
 fn option(arg: &Arg, matches: &ArgMatches) -> Vec<TypedOption> {
     let id = arg.get_id().as_str();
-    // A global option is not among the ids of every level.
+    // The matches of a level do not always contain the id of a global option.
     let is_typed = matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine);
     let (Some(long), true) = (arg.get_long(), is_typed) else { return Vec::new() };
     let of = |value| TypedOption { long: long.to_owned(), value };
     if !arg.get_action().takes_values() {
         return vec![of(None)];
     }
-    // Options with a secret are those whose variable's value is hidden.
+    // An option whose variable's value is hidden in the help has a secret.
     if arg.is_hide_env_values_set() {
         return vec![of(Some("SECRET".to_owned()))];
     }
@@ -82,7 +82,7 @@ fn option(arg: &Arg, matches: &ArgMatches) -> Vec<TypedOption> {
     }
 }
 
-/// A value in the syntax of a shell.
+/// Returns the value with quotes if a shell needs them.
 fn quoted(value: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "_./:@,+-=%".contains(c);
     if !value.is_empty() && value.chars().all(is_plain) {

@@ -4,6 +4,7 @@
 mod content;
 mod follow;
 mod report;
+mod signing_key;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use customerio::catalogue::{CatalogueEvent, ObjectType};
 use customerio::{SigningKey, sign};
 use operator::Committed;
 use operator::find::{End, FindScope, Timeline, Watch, raw_ends};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use service::Backoff;
 use settings::DurationArg;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use self::content::{Content, channel_parser, event_parser};
 use self::follow::Followed;
 use self::report::Report;
+use self::signing_key::signing_key;
 use crate::find::text;
 use crate::pipeline::{GroupArgs, Reached};
 use crate::printable::printable;
@@ -53,7 +55,11 @@ pub(crate) struct SendArgs {
 
     /// Signing keys as the gateway has them; the first line is used
     #[arg(long = "signing-keys", env = "CUSTOMERIO_SIGNING_KEYS", hide_env_values = true, value_name = "SECRET")]
-    signing_keys: SecretString,
+    signing_keys: Option<SecretString>,
+
+    /// File that holds the signing keys
+    #[arg(long = "signing-keys-file", env = "CUSTOMERIO_SIGNING_KEYS_FILE", value_name = "PATH")]
+    signing_keys_file: Option<PathBuf>,
 
     /// Only these events of the catalogue, for example email_opened; a wrong name shows them all
     #[arg(
@@ -171,7 +177,7 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
     let follow = match args.follow {
         Some(longest) => {
             let reached = Reached::by(&args.topics)?;
-            // Only records after these offsets belong to this delivery. The same event may have been delivered before.
+            // Only records from these offsets on belong to this delivery. The event may have been delivered before.
             let ends = tokio::task::block_in_place(|| raw_ends(reached.pipeline()))?;
             Some((longest.0, reached, args.groups.groups(), ends))
         }
@@ -188,7 +194,7 @@ pub(crate) async fn run(args: SendArgs, json: bool) -> Result<Verdict, CommandEr
             if !json {
                 output::line(&sender.summary());
             }
-            // The search reads each topic from `CLOCK_TOLERANCE_MS` before `started` on, because clocks differ.
+            // The search allows for clocks that differ: it begins `contract::limits::CLOCK_TOLERANCE_MS` earlier.
             let committed = Committed::Groups(groups);
             let scope = FindScope { all_partitions: true, since: Some(started), delivered_from: Some(ends), committed };
             let watch = Watch::new(reached.pipeline(), scope, wanted);
@@ -221,11 +227,7 @@ fn shuffled(place: u64, count: u64, order: &[u32]) -> u64 {
 
 impl Sender {
     fn new(args: SendArgs) -> Result<Self, CommandError> {
-        let key = args.signing_keys.expose_secret().lines().map(str::trim).find(|line| !line.is_empty());
-        let no_key = || {
-            UsageError("CUSTOMERIO_SIGNING_KEYS contains no key; write the gateway's key in its first line".to_owned())
-        };
-        let key = SigningKey::new(key.ok_or_else(no_key)?);
+        let key = signing_key(args.signing_keys.as_ref(), args.signing_keys_file.as_deref()).map_err(UsageError)?;
         let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build()?;
         let content = match &args.body {
             Some(path) => Content::Body(content::read_body(path).map_err(UsageError)?),
@@ -475,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn the_json_of_a_followed_event_has_the_same_fields_if_it_was_not_acknowledged() {
+    fn the_json_of_an_unacknowledged_followed_event_has_the_report_and_an_empty_list_of_events() {
         let sender = Sender::new(args(&["--event", "email_opened"])).unwrap();
         let (alone, followed) = (sender.sent_as_json(None), sender.sent_as_json(Some(&[])));
         assert_eq!((&alone["version"], &alone["acknowledged"]), (&1.into(), &0.into()));
@@ -484,10 +486,12 @@ mod tests {
     }
 
     #[test]
-    fn signing_keys_without_a_key_are_a_usage_error() {
-        let blank = SendArgs { signing_keys: " \n\t".into(), ..args(&[]) };
-        let error = Sender::new(blank).err().unwrap();
-        assert!(error.is::<UsageError>() && error.to_string().contains("CUSTOMERIO_SIGNING_KEYS"), "{error}");
+    fn a_missing_or_blank_signing_key_is_a_usage_error() {
+        for keys in [Some(" \n\t".into()), None] {
+            let blank = SendArgs { signing_keys: keys, ..args(&[]) };
+            let error = Sender::new(blank).err().unwrap();
+            assert!(error.is::<UsageError>() && error.to_string().contains("CUSTOMERIO_SIGNING_KEYS"), "{error}");
+        }
     }
 
     #[test]

@@ -54,7 +54,8 @@ enum Action {
     Apply(apply::ApplyArgs),
     /// Show the objects with their ids and what differs. Exit code 1 if something does
     Status(StatusArgs),
-    /// Remove what `apply` created, as far as it can be removed
+    /// Remove what `apply` created, as far as it can be removed: first the webhook, and the flow when the services have
+    /// delivered what is in Kafka
     Destroy(destroy::DestroyArgs),
     /// Hold and release the sinks, for example while a flow or a schema is changed
     Sink(sinks::SinkArgs),
@@ -102,7 +103,8 @@ impl PermitArgs {
         }
     }
 
-    /// Checks the given names. Profile is enabled only if the given name is that of the sandbox.
+    /// Checks the names in `--enable-webhook` and `--enable-profile`. Enables Profile in the desired state if the name
+    /// in `--enable-profile` is that of the sandbox.
     fn apply_to(&self, connect: &mut Connect) -> Result<(), crate::UsageError> {
         if self.enable_webhook.iter().any(|source| !connect.sources.contains_key(source)) {
             let names: Vec<&str> = connect.sources.keys().map(SourceName::as_str).collect();
@@ -170,18 +172,25 @@ pub(crate) async fn run(args: SetupArgs, json: bool, typed: &Typed) -> Result<Ve
     }
 }
 
-/// Reads the state of the services and computes the plan.
+/// Reads the current objects in Kafka, the Schema Registry, Platform and Customer.io, and computes the plan.
 async fn looked(connect: &Connect, permit: &Permit, journal: &Journal) -> Result<(Observed, Plan), SetupError> {
     let mut report = |progress: Progress| output::progress(&progress.to_string());
     let observed = setup::look(&connect.desired, &connect.clients, journal, &mut report).await;
     output::progress_done();
     let observed = observed?;
-    let plan = plan(&connect.desired, &observed, permit);
+    let plan = planned(connect, &observed, permit);
     Ok((observed, plan))
 }
 
+/// Computes the plan, and adds the problems of single sources in the sources file.
+fn planned(connect: &Connect, observed: &Observed, permit: &Permit) -> Plan {
+    let mut plan = plan(&connect.desired, observed, permit);
+    connect.add_source_problems(&mut plan);
+    plan
+}
+
 async fn run_plan(args: &PlanArgs, json: bool) -> Result<Verdict, CommandError> {
-    let mut connect = Connect::of(&args.connect)?;
+    let mut connect = Connect::of_valid_sources(&args.connect)?;
     args.permit.apply_to(&mut connect)?;
     let permit = args.permit.permit();
     let journal = connect.read_journal()?;
@@ -208,7 +217,7 @@ async fn run_plan(args: &PlanArgs, json: bool) -> Result<Verdict, CommandError> 
 }
 
 async fn run_status(args: &StatusArgs, json: bool) -> Result<Verdict, CommandError> {
-    let connect = Connect::of(&args.connect)?;
+    let connect = Connect::of_valid_sources(&args.connect)?;
     let journal = connect.read_journal()?;
     let (observed, plan) = looked(&connect, &Permit::default(), &journal).await?;
     if json {
@@ -225,7 +234,7 @@ async fn run_status(args: &StatusArgs, json: bool) -> Result<Verdict, CommandErr
     Ok(if is_good { Verdict::Good } else { Verdict::Problem })
 }
 
-/// Adds the topics to the JSON, in the format of `setup --only kafka`.
+/// Adds the topics, each with its state and the differences of its settings, to the JSON of a plan.
 fn with_topics(
     mut value: serde_json::Value,
     connect: &Connect,
@@ -236,7 +245,7 @@ fn with_topics(
     value
 }
 
-/// The reasons why a plan cannot be applied. `apply` prints them first.
+/// The reasons why a plan cannot be applied with these permissions.
 fn refusals(plan: &Plan, permit: &Permit) -> Vec<Refusal> {
     setup::apply::refusals(plan, permit)
 }

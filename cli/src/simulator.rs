@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_factor_is_a_number_from_0_to_1000() {
+    fn a_settle_scale_is_refused_unless_it_is_a_number_from_0_to_1000() {
         assert_eq!(parse_factor("0.01"), Ok(0.01));
         for text in ["-1", "NaN", "1001", "x", ""] {
             assert!(parse_factor(text).is_err(), "{text}");

@@ -71,7 +71,7 @@ impl StatusArgs {
 
 /// Minimum time between two reads of the metrics from which rates are computed.
 const RATES: Duration = Duration::from_secs(1);
-/// Interval of the queries to Kafka with `--watch`. Each one reads the dead-letter topic.
+/// Interval of the queries to Kafka with `--watch`. Each query reads the dead-letter topic.
 const TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// Interval of the requests to Platform and Customer.io with `--watch`.
 const OUTSIDE_EVERY: Duration = Duration::from_secs(60);
@@ -155,7 +155,8 @@ impl Kafka {
         tokio::task::spawn_blocking(move || topics(&asking))
     }
 
-    /// The last result. Starts a new query if the result is old, and waits only for the very first result.
+    /// Returns the last result. Starts a new query if this result is older than [`TOPICS_EVERY`]. Waits only for the
+    /// first result.
     async fn answer(&mut self, asking: &Arc<Inquiry>) -> Result<Asked<TopicState>, CommandError> {
         if self.asking.is_none() && self.answered_at.elapsed() >= TOPICS_EVERY {
             self.asking = Some(Self::ask(asking));
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_status_with_invalid_options_is_a_usage_error_with_all_of_them() {
+    async fn all_invalid_options_of_a_status_are_reported_in_one_usage_error() {
         let wrong =
             ["status", "--kafka-bootstrap-servers=a:1", "--kafka-ssl-key=/nowhere", "--sources-file=/nowhere.toml"];
         let matches = <Command as clap::CommandFactory>::command().get_matches_from(wrong);

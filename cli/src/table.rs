@@ -10,8 +10,8 @@ pub(crate) struct Table<'t> {
     pub(crate) head: &'t [&'t str],
     /// The cells of each row.
     pub(crate) rows: Vec<Vec<String>>,
-    /// Columns that are shortened if a line is too long, in this order, each with the minimum number of characters that
-    /// remain.
+    /// Columns that are shortened in this order if a line is too long. Each has its index, and the minimum number of
+    /// characters that remain.
     pub(crate) cut: &'t [(usize, usize)],
     /// Maximum length of a line; `None` for no limit.
     pub(crate) width: Option<usize>,
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_shortened_in_order_to_fit_the_width_of_the_terminal() {
+    fn columns_are_shortened_in_the_given_order_until_a_line_fits_the_terminal() {
         let cells = ["0:1", "01J9ZK4M7A", "the body is not one JSON object"];
         assert_eq!(lines(None, &cells)[1], "0:1  01J9ZK4M7A  the body is not one JSON object");
         assert_eq!(lines(Some(30), &cells)[1], "0:1  01J9ZK4M7A  the body is …");

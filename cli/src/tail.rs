@@ -27,7 +27,7 @@ pub(crate) struct TailArgs {
     topics: TopicArgs,
 }
 
-/// Maximum wait for the brokers' response to the last request after Ctrl-C.
+/// Maximum wait after Ctrl-C for the brokers' response to the request in progress.
 const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: TailArgs, json: bool) -> Result<Verdict, CommandError> {
@@ -51,13 +51,14 @@ pub(crate) async fn run(args: TailArgs, json: bool) -> Result<Verdict, CommandEr
     finished(following, &stop, &reader_has_left).await
 }
 
-/// Returns a function that is true until the command is stopped or no one reads its output.
+/// Returns a function that returns true until the command is stopped or no one reads its output.
 fn until(stop: &CancellationToken, reader_has_left: &CancellationToken) -> impl Fn() -> bool + Send + use<> {
     let (stop, reader_has_left) = (stop.clone(), reader_has_left.clone());
     move || !stop.is_cancelled() && !reader_has_left.is_cancelled()
 }
 
-/// Waits until reading has ended. After Ctrl-C, the wait is short, because the brokers may not respond.
+/// Waits until the task `following`, which reads the topics, has ended. After Ctrl-C, the wait is at most
+/// [`LAST_ANSWER`], because the brokers may not respond.
 async fn finished<E: Into<CommandError>>(
     mut following: JoinHandle<Result<(), E>>,
     stop: &CancellationToken,

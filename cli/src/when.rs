@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// A duration that stands for "never": on some platforms, tokio's clock cannot represent a later time.
+/// A duration that means "never". On some platforms, tokio's clock cannot represent a time that is much later.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// The time `time` after `moment`. Very long durations are limited to [`NEVER`].
+/// Returns the instant that is `time` after `moment`. A longer time than [`NEVER`] is shortened to [`NEVER`].
 pub(crate) fn after(moment: Instant, time: Duration) -> Instant {
     moment + time.min(NEVER)
 }
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_very_long_limit_is_capped_without_overflow() {
+    fn a_very_long_duration_is_capped_without_overflow() {
         let now = Instant::now();
         assert_eq!(after(now, Duration::from_secs(60)) - now, Duration::from_secs(60));
         assert!(after(now, Duration::MAX) > after(now, Duration::from_secs(1_000_000)));

@@ -1,8 +1,9 @@
-"""Runs `customerio-aep map` on every example and validates the event against the composed schema with another validator.
+"""Runs `customerio-aep map` on every example, and validates the events against the composed schema with `jsonschema`.
 
-Every event of the catalogue must be mapped to the event of its golden file. This event must be valid according to
-schemas/xdm/composed-schema.json and to the rules that a schema cannot express. Every quirk must be mapped to its event, or
-end with exit code 1 and its dead-letter code. Argument: the binary.
+For every golden file (crates/mapping/tests/golden), `map` must print the event of the file. The event must be valid
+according to schemas/xdm/composed-schema.json and to the rules that a schema cannot express. For every quirk
+(crates/mapping/tests/quirks), `map` must print the event, or end with exit code 1 and the dead-letter code of the file.
+Argument: the binary.
 """
 
 import glob

@@ -1,11 +1,12 @@
 """Compares every request of `setup` to Experience Platform with Adobe's own specifications.
 
-The script runs plan, apply, status, a repair and destroy against the simulator, and validates each request that the simulator
-has recorded with openapi-core. Adobe's files allow any additional member. Here, the body of a request may contain only members
-that a file defines, so that a misspelt member is found. EXCEPTIONS lists the known gaps of the files.
+The script runs plan, apply, status, a repair and destroy against the simulator, which records the requests. Then
+`openapi-core` validates each request. Adobe's files allow any additional member. Here, the body of a request may
+contain only members that a file defines, so that a misspelt member is found. EXCEPTIONS lists the files' known gaps.
 
-Arguments: the binary, and the folder with Adobe's files (Apache-2.0, https://github.com/AdobeDocs/experience-platform-apis,
-folder static/swagger-specs). Without a folder, the script only prints that it compares nothing.
+Arguments: the binary, and the folder with Adobe's files (Apache-2.0, folder static/swagger-specs of
+https://github.com/AdobeDocs/experience-platform-apis). Without a folder, the script only prints that it compares
+nothing.
 """
 
 import collections
@@ -30,8 +31,8 @@ SPECIFICATIONS = [
     ("/data/foundation", "sandbox.yaml"),
 ]
 
-# Known differences between Adobe's files and the requests that Adobe's guides and clients send: specification, method, a part
-# of the path, and a part of the validator's message.
+# Known differences between Adobe's files and the requests that Adobe's guides and clients send: specification, method,
+# a part of the path, and a part of the validator's message.
 EXCEPTIONS = [
     # The file lists three example names as if they were the only names; GET /acl/reference lists all names.
     ("access-control.yaml", "POST", "/acl/effective-policies", "is not one of ['/permissions/manage-dataset', "),
@@ -206,7 +207,7 @@ def main():
         base, name = next((base, name) for base, name in SPECIFICATIONS if path.startswith(base + "/"))
         if base not in documents:
             with open(os.path.join(folder, name)) as file:
-                # Parts of Adobe's files that our requests do not use may be invalid, so the files themselves are not validated.
+                # The files themselves are not validated: parts that the requests do not use may be invalid.
                 document = strict(yaml.safe_load(file), base)
                 documents[base] = OpenAPI.from_dict(document, config=Config(spec_validator_cls=None))
         headers = {**request["headers"], "Authorization": "Bearer token", "x-sandbox-name": request["sandbox"] or ""}

@@ -1,9 +1,10 @@
 """Reads typed records with fastavro and compares them with what `customerio-aep map` prints.
 
-The script shares no code with the product: it decodes Avro with fastavro, and implements the rules from Avro to XDM JSON again.
-It finds the schema of a record as any reader does: by the registry's id (Confluent wire format), or by the fingerprint that
-fastavro computes of a schema file (single-object encoding). Standard input: one JSON object per line, {"record": hexadecimal
-digits of the Kafka value, "event": output of `map`}. Argument: the registry's base address, or the schema file.
+The script shares no code with the product: it decodes Avro with fastavro, and converts Avro to XDM JSON by itself.
+It finds the schema of a record as any reader does: by the registry's id (Confluent wire format), or by the fingerprint
+that fastavro computes of a schema file (single-object encoding). Standard input: one JSON object per line,
+{"record": hexadecimal digits of the Kafka value, "event": output of `map`}. Argument: the registry's base address, or
+the schema file.
 """
 
 import datetime
@@ -43,7 +44,7 @@ def from_file(path, record, known={}):
 
 
 def xdm(value):
-    """Converts Avro to XDM JSON: removes empty values, formats times as RFC 3339 with milliseconds; None if nothing is left."""
+    """Converts Avro to XDM JSON: removes empty values, formats times as RFC 3339. Returns None if nothing is left."""
     if isinstance(value, dict):
         members = {name: xdm(member) for name, member in value.items()}
         return {name: member for name, member in members.items() if member is not None} or None

@@ -24,7 +24,7 @@ def get(url):
 
 @contextlib.contextmanager
 def running(binary, *options):
-    """Runs an empty simulator; gives its address, and the variables that `customerio-aep setup` needs for it."""
+    """Runs an empty simulator; yields its address, and the variables that `customerio-aep setup` needs for it."""
     port = free_port()
     command = [binary, "platform-sim", "--fresh", "--listen", f"127.0.0.1:{port}", "--settle-scale", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

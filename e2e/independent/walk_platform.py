@@ -1,6 +1,7 @@
-"""Uses the simulator through `aepp`, a third-party client of Experience Platform: from creating namespaces to sending a message.
+"""Uses the simulator through `aepp`, a third-party client of Experience Platform.
 
-The simulator must serve a client that shares no code with the product. Argument: the binary.
+The script creates namespaces, a schema, a dataset and a flow, and sends a message. The simulator must serve this
+client, which shares no code with the product. Argument: the binary.
 """
 
 import json
@@ -51,7 +52,7 @@ def walk():
     from aepp import catalog, config, flowservice, identity, ingestion, schema
 
     namespaces = identity.Identity()
-    # This class uses only Adobe's address, unless its endpoint is replaced.
+    # `Identity` ignores the configured address, and uses Adobe's.
     namespaces.endpoint = config.endpoints["global"] + config.endpoints["identity"]
     before = {one["code"] for one in namespaces.getIdentities()}
     for code in ("CustomerioID", "CustomerioCioID"):
@@ -91,7 +92,7 @@ def walk():
         "params": {"dataSetId": dataset},
     }
     target = done("createTargetConnection", flows.createTargetConnection(data=target))
-    # Without `obj`, the client adds a schedule, which a streaming flow does not have.
+    # Without `obj`, `aepp` adds a schedule, which a streaming flow does not have.
     flow = {
         "name": NAME,
         "flowSpec": {"id": XDM_FLOW, "version": "1.0"},

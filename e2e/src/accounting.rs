@@ -1,5 +1,5 @@
-//! Accounting at the end of a test: looks up every id on the topics and at Platform. It does not compare counts, but
-//! follows each record by id and offset.
+//! Accounts for every event at the end of a test: looks up each id and each offset on the topics and at Platform.
+//! Comparing only counts would not show a lost event if another one is duplicated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,7 +34,7 @@ const MARKERS: Duration = Duration::from_secs(5);
 pub(crate) fn each(connection: &Connection, topic: &TopicName, visit: impl FnMut(&Record<'_>)) {
     // A group's offsets may be committed shortly before the records of the same transaction are readable, because the
     // brokers end the transaction in one partition after the other. A transaction that a dead process left open delays
-    // the read only by `MARKERS`.
+    // the read by at most `MARKERS`.
     let offsets = Offsets::new(connection).expect("a client");
     let watermarks = offsets.watermarks(topic).expect("the topic's ends");
     match offsets.wait_until_settled(topic, &watermarks, MARKERS) {
@@ -190,8 +190,8 @@ impl Topics {
         balance
     }
 
-    /// Checks that every raw record became exactly one typed record or one dead letter of the transformer, or repeats
-    /// an event that was typed before in its partition; and that no event is typed twice in a partition.
+    /// Checks that every raw record became exactly one typed record or one dead letter of the transformer, unless its
+    /// event was typed before in its partition. Also checks that no event is typed twice in a partition.
     ///
     /// # Panics
     /// Panics if an outcome is missing, duplicated, or has no raw record.
@@ -203,13 +203,13 @@ impl Topics {
         assert!(repeated.is_empty(), "{} events are typed twice, for example {:?}", repeated.len(), repeated.first());
     }
 
-    /// Returns the number of raw records without output, because their event was typed before.
+    /// Returns the number of raw records that have no output because their event was typed before.
     #[must_use]
     pub fn collapsed(&self, pipeline: &Pipeline) -> usize {
         self.balance(&pipeline.topic("raw")).collapsed
     }
 
-    /// Returns those of these ids that are not on the raw topic.
+    /// Returns the given ids that are not on the raw topic.
     #[must_use]
     pub fn not_stored<'i>(&self, ids: &'i [String]) -> Vec<&'i String> {
         let stored: BTreeSet<&str> = self.raw.values().flatten().map(String::as_str).collect();
@@ -219,7 +219,7 @@ impl Topics {
     /// Checks that each of these ids is on the raw topic.
     ///
     /// # Panics
-    /// Panics if one is missing.
+    /// Panics if an id is missing.
     pub fn assert_stored(&self, ids: &[String]) {
         let missing: Vec<_> = self.not_stored(ids).into_iter().take(10).collect();
         assert!(missing.is_empty(), "acknowledged but not stored: {missing:?}");
@@ -250,7 +250,7 @@ pub fn accepted(pipeline: &Pipeline) -> BTreeMap<String, u64> {
 /// Waits until Platform has accepted each of these ids.
 ///
 /// # Panics
-/// Panics if some are missing after `timeout`.
+/// Panics if an id is still missing after `timeout`.
 pub fn assert_accepted(pipeline: &Pipeline, ids: &[String], timeout: Duration) {
     let deadline = std::time::Instant::now() + timeout;
     loop {
@@ -269,7 +269,7 @@ pub fn assert_accepted(pipeline: &Pipeline, ids: &[String], timeout: Duration) {
 mod tests {
     use super::*;
 
-    /// Returns raw records of partition 0 with these ids; `typed` contains the offsets of those that were typed.
+    /// Returns raw records of partition 0 with these ids; `typed` contains the offsets of the records that were typed.
     fn topics(raw: &[&str], typed: &[i64]) -> Topics {
         let raw: BTreeMap<Place, Option<String>> =
             (0..).zip(raw).map(|(offset, id)| ((0, offset), Some((*id).to_owned()))).collect();
@@ -288,11 +288,11 @@ mod tests {
         assert_eq!(balance(&["a", "a", "a"], &[0]), Balance { collapsed: 2, ..Balance::default() });
         let unexplained = |places: &[Place]| Balance { unexplained: places.to_vec(), ..Balance::default() };
         assert_eq!(balance(&["a", "b"], &[0]), unexplained(&[(0, 1)]));
-        assert_eq!(balance(&["a", "a"], &[1]), unexplained(&[(0, 0)]), "the first one must be typed");
+        assert_eq!(balance(&["a", "a"], &[1]), unexplained(&[(0, 0)]), "the first record of an event must be typed");
     }
 
     #[test]
-    fn one_raw_record_typed_twice_is_doubled_and_two_raw_records_of_one_event_are_repeated() {
+    fn a_record_typed_twice_is_doubled_and_an_event_typed_from_two_records_is_repeated() {
         assert_eq!(balance(&["a"], &[0, 0]), Balance { doubled: vec![(0, 0)], ..Balance::default() });
         assert_eq!(balance(&["a", "a"], &[0, 1]), Balance { repeated: vec!["a".to_owned()], ..Balance::default() });
         let mut topics = topics(&["a"], &[0]);

@@ -7,7 +7,7 @@ use crate::wire::{call, string};
 const CREATE_ACLS: i16 = 30;
 const DELETE_ACLS: i16 = 31;
 
-/// First version of both requests that supports ACLs for a prefix.
+/// First version of `CreateAcls` and `DeleteAcls` that supports ACLs for a prefix.
 const VERSION: i16 = 1;
 
 /// Permission type `ALLOW`.
@@ -24,7 +24,7 @@ pub enum Resource {
     TransactionalIds(String),
 }
 
-/// Operation that an ACL allows. `Read` and `Write` include describing the resource.
+/// Operation that an ACL allows. `Read` and `Write` imply Kafka's `Describe`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// Reading a topic, or using a consumer group.

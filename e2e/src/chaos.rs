@@ -27,7 +27,7 @@ pub(crate) const MOST: usize = 3;
 pub struct Plan {
     /// Seed of all random choices.
     pub seed: u64,
-    /// Time in which actions are executed.
+    /// Duration for which actions are executed.
     pub duration: Duration,
     /// Number of brokers of the cluster.
     pub brokers: usize,
@@ -53,7 +53,7 @@ pub enum Link {
 impl Link {
     pub(crate) const ALL: [Self; 4] = [Self::Gateway, Self::Transformer, Self::Sink, Self::Platform];
 
-    /// The links to the brokers. Each has a proxied listener with the same index.
+    /// The links to the brokers. Each link uses the proxy with the same index (`RealKafka::proxy`).
     pub(crate) const TO_BROKERS: [Self; 3] = [Self::Gateway, Self::Transformer, Self::Sink];
 }
 
@@ -98,8 +98,8 @@ pub enum Action {
     NetworkHeals(Link),
     /// Resets all connections of a network link once.
     NetworkReset(Link),
-    /// Ends a process with SIGTERM, and starts it again with a clock that is this many seconds ahead until its next
-    /// restart.
+    /// Ends a process with SIGTERM, and starts it again with a clock that is this many seconds ahead. The next `Kill`
+    /// or `Restart` of the process corrects the clock.
     Skew(Service, i64),
     /// Sends a webhook with a body of this many bytes.
     Body(usize),

@@ -1,8 +1,8 @@
-//! Opens a transaction of another process that contains a group's offsets, like one that a transformer leaves open if
-//! it is stopped between sending its offsets and the commit. Until the transaction ends, the brokers do not return the
-//! committed offsets.
+//! Opens a transaction that contains offsets of a consumer group and does not end it. A transformer leaves such a
+//! transaction open if it dies after it has sent its offsets and before it commits. Until the transaction ends, the
+//! brokers do not return the group's committed offsets.
 //!
-//! No client library can stop at this point, so this module builds the requests itself.
+//! No client library can leave a transaction open in this state, so this module builds the requests itself.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ fn one() -> Vec<u8> {
     1_i32.to_be_bytes().into()
 }
 
-/// Sends a request until the error at this position of the response is 0, because a coordinator may still be loading.
+/// Repeats a request until the error code at this position of the response is 0: the coordinator may still be loading.
 fn accepted(stream: &mut TcpStream, request: i16, body: &[u8], error: usize) -> Vec<u8> {
     let deadline = Instant::now() + PATIENCE;
     loop {

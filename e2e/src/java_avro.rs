@@ -1,4 +1,4 @@
-//! Reads our records with Apache Avro for Java, from Maven Central, as an independent reader.
+//! Reads typed records with Apache Avro for Java (from Maven Central), a reader that shares no code with the product.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub fn read_single_objects(schema: &Path, lines: &str) -> Result<String, String>
     let mut reader = java(&jars, &classes, "ReadSingleObject");
     let reader = reader.arg(schema).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut reader = reader.spawn().map_err(|error| format!("no java: {error}"))?;
-    // The reader ends at a wrong record and then accepts no more input. Its output contains the reason.
+    // The reader ends at the first record that differs, and then accepts no more input. Its output contains the reason.
     let written = reader.stdin.take().map_or(Ok(()), |mut input| input.write_all(lines.as_bytes()));
     let output = reader.wait_with_output().map_err(|error| error.to_string())?;
     let removed = std::fs::remove_dir_all(&classes);

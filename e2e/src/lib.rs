@@ -1,4 +1,5 @@
-//! Basis of the end-to-end tests: a real Apache Kafka, the real binaries, a load, and the accounting at the end.
+//! Tools of the end-to-end tests: they start a real Apache Kafka and the real binaries, send a load, and account for
+//! every event at the end.
 //!
 //! This crate does not know how a service works inside: it starts processes, reads topics and queries the simulator.
 
@@ -7,6 +8,7 @@
 pub mod accounting;
 pub mod acls;
 pub mod chaos;
+pub mod documents;
 pub mod faults;
 pub mod foreign;
 pub mod http;
@@ -19,6 +21,7 @@ pub mod real_kafka;
 pub mod real_prometheus;
 pub mod real_registry;
 pub mod sender;
+pub mod terminal;
 pub mod turn;
 pub mod watch;
 mod wire;
@@ -39,8 +42,8 @@ pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> 
     }
 }
 
-/// Returns a free port that no other call has returned. The port is below 32768, so that no outgoing connection uses it
-/// before the caller does (Linux's `ip_local_port_range`).
+/// Returns a free port that no other call has returned. The port is below 32768, where Linux's `ip_local_port_range`
+/// begins: no outgoing connection can take it before the caller listens.
 ///
 /// # Panics
 /// Panics if the machine has no free port.

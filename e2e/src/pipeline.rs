@@ -20,7 +20,7 @@ use crate::turn::{Turn, shared};
 /// Signing key of all tests.
 pub const SIGNING_KEY: &str = "8f2a6c1d9e4b47f0a3c5d7e9b1f20486";
 
-/// Returns one Kafka for all tests of a process. Kafka ends with the process that started it.
+/// Returns the Kafka that all tests of this process share. It ends with the process that started it.
 ///
 /// # Panics
 /// Panics if no real Kafka is available, because the tests prove nothing without one.
@@ -51,7 +51,7 @@ pub fn through(proxy: &Proxy, variables: Variables) -> Variables {
     with(variables, &[("KAFKA_BOOTSTRAP_SERVERS", &proxy.bootstrap())])
 }
 
-/// Topics, group names and ports of one test, and its permission to use the machine.
+/// Topics, group names and ports of one test, and the test's [`Turn`] on the machine.
 #[derive(Debug)]
 pub struct Pipeline {
     _turn: Turn,

@@ -22,8 +22,8 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// Returns the path of one of the workspace's binaries. The first call builds them, unless `E2E_BINARIES` is `built`, as
-/// the Makefile sets it.
+/// Returns the path of one of the workspace's binaries. The first call builds all of them, unless `E2E_BINARIES` is
+/// `built`: the Makefile sets this after it has built them.
 ///
 /// # Panics
 /// Panics if the binaries cannot be built.
@@ -43,7 +43,7 @@ pub fn binary(name: &str) -> PathBuf {
         build.args(["build", "--quiet", "--bins", "--workspace", "--manifest-path"]);
         build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
         build.arg("--target-dir").arg(folder.parent().expect("the target folder"));
-        // Debug binaries are built with the tests, as `make test` builds them (Makefile).
+        // Tests enable additional features of some libraries, which cargo would compile once more without `--tests`.
         build.arg(if folder.ends_with("release") { "--release" } else { "--tests" });
         assert!(build.status().expect("cargo").success(), "the binaries do not build");
     });
@@ -64,7 +64,8 @@ const PREFIXES: [&str; 10] = [
     "TRIAL",
 ];
 
-/// Returns a command for a binary. The binary does not inherit variables that configure services from the tests.
+/// Returns a command for a binary with these variables. If the environment of the tests contains variables of the
+/// services (`PREFIXES`), the binary does not inherit them.
 #[must_use]
 pub fn command(name: &str, variables: &[(&str, String)]) -> Command {
     let mut command = Command::new(binary(name));
@@ -166,7 +167,7 @@ impl Process {
         http::get(self.admin?, path)
     }
 
-    /// Returns the value of a metric, summed over all labels; 0 if the metric does not exist.
+    /// Returns the value of a metric, summed over all its series; 0 if the metric does not exist.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.admin_get("/metrics").unwrap_or_default();

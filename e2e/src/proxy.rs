@@ -1,4 +1,4 @@
-//! A TCP proxy between one service and its brokers or Platform. Tests change its fault while they run.
+//! A TCP proxy between one service and its brokers or Platform. A test can change the proxy's [`Fault`] at any time.
 //!
 //! A proxy has one listener for each server behind it, and a fault applies to all of them. A connection that lost bytes
 //! because of a fault is reset as soon as the fault ends, because no real network delivers a byte stream with a gap.
@@ -24,7 +24,7 @@ const CHUNK: usize = 16 * 1024;
 /// Maximum number of queued chunks in one direction of a connection.
 const IN_TRANSIT: usize = 256;
 
-/// Fault of the connections.
+/// Fault that a proxy applies to all its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// No fault: all bytes are forwarded.
@@ -123,7 +123,7 @@ impl Proxy {
         self.routes[server].port
     }
 
-    /// Returns the port of one of the servers themselves.
+    /// Returns the port on which one of the servers itself listens, counted from 0.
     ///
     /// # Panics
     /// Panics under the same conditions as [`Proxy::port`].
@@ -260,7 +260,7 @@ impl Holes {
         self.orders.borrow().fault
     }
 
-    /// Whether bytes were dropped in a direction in which bytes would be forwarded now.
+    /// Whether a direction has lost bytes but would forward the next bytes under this fault, which would leave a gap.
     fn is_broken(&self, direction: Direction, fault: Fault) -> bool {
         self.of(direction).load(Ordering::SeqCst) && !fault.swallows(direction)
     }

@@ -1,5 +1,5 @@
-//! A real Apache Kafka for the tests: the one at `KAFKA_BOOTSTRAP_SERVERS`, otherwise one from Maven's artefacts and
-//! Java, otherwise one in Docker. librdkafka's mock cluster cannot replace it, because it has no real transactions.
+//! A real Apache Kafka for the tests: the one at `KAFKA_BOOTSTRAP_SERVERS`; otherwise one that Java runs from Maven's
+//! artefacts; otherwise one in Docker. librdkafka's mock cluster has no real transactions, so it is not sufficient.
 
 mod cluster;
 mod docker;
@@ -34,7 +34,7 @@ pub struct RealKafka {
 
 #[derive(Debug)]
 enum Brokers {
-    /// A cluster that was not started here, so its brokers are never stopped.
+    /// A cluster that the tests have not started, so they never stop its brokers.
     Foreign,
     Java {
         brokers: Vec<Node>,
@@ -70,7 +70,8 @@ impl RealKafka {
     /// Starts a cluster whose brokers tests may stop and start.
     ///
     /// # Errors
-    /// Returns a text for the user if there is neither Java with Maven nor, for a single broker without users, Docker.
+    /// Returns a text for the user if there is neither Java with Maven nor Docker, or if there is only Docker, which
+    /// can run only a single broker without users.
     pub fn start(cluster: &Cluster) -> Result<Self, String> {
         let proxies = cluster.proxies().map_err(|error| format!("starting a proxy: {error}"))?;
         let sasl = (!cluster.users.is_empty()).then(free_port);
@@ -131,7 +132,7 @@ impl RealKafka {
         &self.proxies[service]
     }
 
-    /// Returns the text for the first line of a test run.
+    /// Returns a text that names this Kafka. A test run prints it in its first line.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description

@@ -32,8 +32,9 @@ pub struct RealPrometheus {
 }
 
 impl RealPrometheus {
-    /// Starts Prometheus and waits until it has scraped every service and no alert is pending or fires. It is the binary
-    /// in `PROMETHEUS`, or `prometheus` in `PATH`. `jobs` contains the name and the admin port of each service. Every time in the rules is divided by `factor`.
+    /// Starts Prometheus (the binary in `PROMETHEUS`, or `prometheus` in `PATH`), and waits until it has scraped every
+    /// service and no alert is pending or fires. `jobs` contains the name and the admin port of each service. Every
+    /// time in the rules is divided by `factor`.
     ///
     /// # Panics
     /// Panics if Prometheus cannot be started or does not become ready.
@@ -73,7 +74,7 @@ impl RealPrometheus {
         crate::wait_until("Prometheus", Duration::from_secs(60), || {
             get(port, "/-/ready").is_some_and(|(status, _)| status == 200)
         });
-        // The first scrape may come after 5 s, so that with shortened times the services would count as absent.
+        // The first scrape may take 5 s. Until then, the services count as absent, because the times are shortened.
         crate::wait_until("the first scrapes", Duration::from_secs(60), || {
             prometheus.query("up == 1").len() == jobs.len() && prometheus.alerts().is_empty()
         });
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_time_in_a_rule_is_divided_and_nothing_else() {
+    fn shortening_a_rule_divides_every_time_and_no_other_number() {
         let rule = "  expr: |\n    sum by (le) (rate(x{a=\"[b]\"}[10m])) / 84 > 20 unless y offset 1h\n  for: 2m\n  keep_firing_for: 30s\n";
         let expected = "  expr: |\n    sum by (le) (rate(x{a=\"[b]\"}[20000ms])) / 84 > 20 unless y offset 120000ms\n  for: 4000ms\n  keep_firing_for: 1000ms\n";
         assert_eq!(shortened(rule, 30), expected);

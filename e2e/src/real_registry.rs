@@ -11,8 +11,8 @@ use crate::{free_port, wait_until};
 /// Newest version of Apicurio that runs on Java 17.
 const VERSION: &str = "3.0.9";
 
-/// Script of the keeper. It starts the registry and waits for the end of its standard input, which also comes when the
-/// test process dies. Then it kills the registry.
+/// Script of the keeper. It starts the registry, and kills it when the keeper's standard input ends, also because the
+/// test process has died.
 const KEEPER: &str = r#"trap '' INT; "$@" & registry=$!; read -r order; kill -9 $registry; wait $registry"#;
 
 /// A Schema Registry. It keeps its schemas in memory, so it is empty after a restart.

@@ -1,6 +1,6 @@
-//! A strict client: it records everything after which Customer.io would wait for an hour (a refused or reset
-//! connection, an end without a response, a status that slows it down). It keeps its connections open, as Go's client
-//! does, and sends each event once.
+//! A strict client: it records every response and every failure, and never repeats a request. Customer.io waits an hour
+//! before it repeats a webhook after some of them: a refused or reset connection, a connection that ends without a
+//! response, or a status such as 401 or 500. The client keeps its connections open, as Go's client does.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,7 +15,7 @@ use customerio::{SigningKey, sign};
 /// Time after which Customer.io gives up waiting for a response.
 const GIVES_UP: Duration = Duration::from_secs(4);
 
-/// Returns a small event; each id belongs to another person.
+/// Returns a small event. Its person has the same id, so different events have different persons.
 #[must_use]
 pub fn event(id: &str) -> String {
     format!(
@@ -99,7 +99,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Checks that every request got a 202 before Customer.io gives up.
+    /// Checks that every request got a 202, and earlier than Customer.io would give up.
     ///
     /// # Panics
     /// Panics if a request had another result, no request was sent, or a request was too slow.

@@ -25,7 +25,7 @@ enum Held {
     Shared(usize),
 }
 
-/// Permission to use the machine until this value is dropped. It stays on the thread of its test.
+/// Permission to use the machine until this value is dropped. It cannot move to another thread.
 #[derive(Debug)]
 #[must_use = "the turn ends when this is dropped"]
 pub struct Turn {
@@ -36,7 +36,7 @@ pub struct Turn {
 /// Waits until no other test runs. A test calls this before it starts anything, including its own cluster.
 ///
 /// # Panics
-/// Panics if the same test has a turn already, because it would wait for itself.
+/// Panics if the same test has a turn already, because the test would wait for itself.
 pub fn alone() -> Turn {
     assert_eq!(HELD.get(), Held::Nothing, "a test that runs alone must call `alone()` before it creates a pipeline");
     MACHINE.take(State::take_alone);
@@ -44,9 +44,9 @@ pub fn alone() -> Turn {
     Turn { is_nested: false, _not_send: PhantomData }
 }
 
-/// Waits until no test runs alone and fewer than `shares` tests share the machine. A
-/// [`Pipeline`](crate::pipeline::Pipeline) calls this function; a test that starts processes without a pipeline calls
-/// it itself. It returns at once in a test that already has a turn.
+/// Waits until no test runs alone and fewer than `shares` tests share the machine. In a test that already has a turn,
+/// the function returns at once. Creating a [`Pipeline`](crate::pipeline::Pipeline) calls this function; a test that
+/// starts processes without a pipeline must call it.
 pub fn shared() -> Turn {
     let (held, is_nested) = match HELD.get() {
         Held::Nothing => {

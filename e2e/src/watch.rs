@@ -84,11 +84,12 @@ pub struct Arrivals(BTreeMap<i32, Vec<u64>>);
 pub struct Window {
     /// Start of the load.
     pub from: Duration,
-    /// End of the load. A partition without outstanding records is expected to be silent after it.
+    /// End of the load. A partition without outstanding records is expected to be silent after the load.
     pub to: Duration,
     /// Number of partitions of the topic. A partition that receives nothing stalls for the whole window.
     pub partitions: i32,
-    /// Partitions with outstanding records when the watch ended: they stall until [`Window::watched_until`].
+    /// Partitions with outstanding records when the watch ended. Their last stall counts until
+    /// [`Window::watched_until`].
     pub outstanding: BTreeSet<i32>,
     /// End of the watch.
     pub watched_until: Duration,
@@ -145,7 +146,7 @@ impl Arrivals {
 
     /// Returns the longest stall of any partition that begins within the window; `None` if the topic has no partitions.
     ///
-    /// A stall that ends after the window counts in full, one that does not end counts until the end of the window.
+    /// A stall that ends after the window counts in full. A stall that does not end counts until the end of the window.
     #[must_use]
     pub fn longest_stall(&self, window: &Window) -> Option<Stall> {
         let known: BTreeSet<i32> = (0..window.partitions).chain(self.0.keys().copied()).collect();
@@ -172,8 +173,8 @@ impl Arrivals {
         ended.chain(open).max()
     }
 
-    /// Returns the time from `at` until every partition with records has received another one; `None` if one received
-    /// no more.
+    /// Returns the time from `at` until each of the partitions that have received records received another record;
+    /// `None` if a partition received no more records.
     #[must_use]
     pub fn all_again(&self, at: Duration) -> Option<Duration> {
         let at = millis(at);
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_is_reported_with_its_partition() {
+    fn a_stall_is_printed_with_its_duration_partition_and_start() {
         let stall = Stall { lasted: ms(60_000), began: ms(10_000), partition: 1, is_open: true };
         assert_eq!(stall.to_string(), "60.0 s in partition 1, began at 10.0 s, still open at the end");
     }

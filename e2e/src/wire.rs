@@ -1,7 +1,7 @@
 //! Sends single requests of Kafka's protocol that client libraries cannot send.
 //!
-//! It supports only versions before the "flexible" ones: their strings have a length of two bytes, and they have no
-//! tagged fields.
+//! Only request versions before Kafka's "flexible" ones are supported: the length of a string has two bytes, and there
+//! are no tagged fields.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

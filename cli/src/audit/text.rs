@@ -21,7 +21,7 @@ fn states(counts: DeadLetterCounts) -> String {
     format!("open {open}, replayed {replayed}, discarded {discarded}")
 }
 
-/// The rows of the table.
+/// The audited range, and a section of rows for each topic.
 pub(super) fn table(audit: &Audit, topics: &PipelineTopics, scope: &AuditScope) -> Vec<String> {
     let since = scope.since.map_or_else(|| "the oldest record retained".to_owned(), rfc3339);
     let until = scope.until.map_or_else(|| "now".to_owned(), rfc3339);

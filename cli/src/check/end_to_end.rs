@@ -31,7 +31,7 @@ const LOOK_AT_RUNS: (Duration, Duration) = (Duration::from_secs(5), Duration::fr
 /// Time between two reads of the profile.
 const LOOK_AT_PROFILE: Duration = Duration::from_secs(3);
 
-/// The lines about the test events that were sent, by source.
+/// The lines about the test event of each source for which one was sent.
 pub(super) type Tested = BTreeMap<SourceName, Vec<Line>>;
 
 /// A test event through the whole pipeline.
@@ -90,14 +90,14 @@ impl FromStr for TestIdentity {
     }
 }
 
-/// Omits the value, which may be that of a real person by mistake.
+/// Omits the value, because a user may give the identity of a real person by mistake.
 impl fmt::Debug for TestIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TestIdentity").field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
 
-/// The namespace of email addresses, which is defined by Adobe.
+/// Adobe's namespace of email addresses.
 const EMAIL: &str = "Email";
 
 impl TestIdentity {
@@ -111,13 +111,13 @@ impl TestIdentity {
         }
     }
 
-    /// The value as the event contains it: an email address in lower case.
+    /// The value as the event contains it. The transformer writes email addresses in lower case.
     fn in_profile(&self) -> String {
         if self.namespace == EMAIL { self.value.to_lowercase() } else { self.value.clone() }
     }
 }
 
-/// Input of a test with one event per source.
+/// Input of a test that sends one event for each source.
 pub(super) struct Test<'t> {
     pub(super) args: &'t EndToEndArgs,
     pub(super) connect: &'t Connect,
@@ -127,7 +127,7 @@ pub(super) struct Test<'t> {
 
 impl Test<'_> {
     /// Sends one event for each source that has no entry in `tested`, and returns the lines about all sources. `lines`
-    /// are the findings so far.
+    /// contains the lines of the other checks.
     pub(super) async fn run(&self, lines: &[Line], tested: &mut Tested) -> Vec<Line> {
         if self.checks.sources.is_empty() {
             return vec![no_source()];
@@ -273,7 +273,8 @@ impl Test<'_> {
     }
 }
 
-/// The outcome of the event so far, and whether it is final.
+/// The outcome of the event so far, and whether this outcome is final. An event without a timeline is not in the raw
+/// topic.
 fn outcome(timeline: Option<&Timeline>, begun: Timestamp) -> (Trace, bool) {
     let Some(timeline) = timeline else { return (Trace::NotStored, false) };
     let answer = timeline.steps.iter().find_map(|step| match &step.kind {
@@ -297,8 +298,8 @@ fn outcome(timeline: Option<&Timeline>, begun: Timestamp) -> (Trace, bool) {
         State::AcceptedInferred => (Trace::Inferred, true),
         State::WithoutReceipt => (Trace::WithoutReceipt, false),
         State::WaitingForSink => (Trace::BeforeSink, false),
-        // A test event has a new id, so it is not a duplicate. Its body is not that of a round trip, so the transformer
-        // does not stop it.
+        // Some states cannot occur: a test event has a new id, so it is not a `Duplicate`, and its body is not that of
+        // a round trip, so its state is not `Check`.
         _ => (Trace::BeforeTransformer, false),
     }
 }
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_or_dead_lettered_event_is_final_and_a_waiting_event_is_not() {
+    fn the_outcome_is_final_only_for_an_accepted_or_dead_lettered_event() {
         let begun = Timestamp::from_millisecond(1000).unwrap();
         let found = |state, kinds| outcome(Some(&timeline(state, kinds)), begun);
         let answered = StepKind::Answered { accepted: true, status: 200, batch_id: None, xaction_id: None };

@@ -1,5 +1,5 @@
-//! The set-up for the console's screen Connect. It does what `check`, `setup plan` and `setup apply` do with the same
-//! options.
+//! The set-up behind the console's screen "Connect". It does what the commands `check`, `setup plan` and `setup apply`
+//! do with the same options.
 
 use console::connect::{Answering, Changed, ConnectSource, Part, Seen, SeenWebhook, TestEvent};
 use customerio_api::{EventSelection, MessageContent, Resolution, SubscribableEvent, Webhook};
@@ -52,7 +52,7 @@ impl ConnectSource for SetupOf {
         args.connect.only = vec![only];
         Box::pin(async move {
             match Box::pin(check::without_test(&args, &self.variables)).await {
-                // `Part::Configuration` shows the findings about the configuration.
+                // The findings about the configuration are left out here: `Part::Configuration` shows them.
                 Ok(lines) => lines.into_iter().filter(|line| line.id != "configuration").collect(),
                 Err(error) => vec![invalid_option(&error.to_string())],
             }
@@ -127,7 +127,7 @@ async fn look(connect: &Connect, permit: &Permit) -> Result<(Observed, Plan), St
     let observed = setup::look(&connect.desired, &connect.clients, &journal, &mut |_| {}).await;
     let observed = observed.map_err(|error| error.to_string())?;
     let plan = plan(&connect.desired, &observed, permit);
-    // Without a permission to read the objects, the plan has only a part of them.
+    // If a permission to read the objects is missing, the plan is incomplete.
     match &plan.unread {
         Some(reason) => Err(reason.clone()),
         None => Ok((observed, plan)),
@@ -164,8 +164,8 @@ fn webhook_of<'o>(plan: &Plan, observed: &'o Observed, source: &SourceName) -> O
     webhooks.iter().find(|webhook| webhook.id().to_string() == id)
 }
 
-/// Returns for each channel its name, the number of its events that the webhook sends, and the number of all its
-/// events.
+/// Returns the channels with at least one event that the webhook sends. Each has its name, the number of these events,
+/// and the number of all its events.
 fn channels(webhook: &Webhook) -> Vec<(String, usize, usize)> {
     let chosen: Vec<SubscribableEvent> = webhook.events().iter().filter_map(|event| event.subscribable()).collect();
     let mut channels: Vec<(String, usize, usize)> = Vec::new();

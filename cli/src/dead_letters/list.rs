@@ -78,7 +78,7 @@ pub(super) fn run(args: &ListArgs, json: bool) -> Result<Verdict, CommandError> 
     Ok(Verdict::Good)
 }
 
-/// The newest dead letters, in descending order of time.
+/// The newest dead letters, at most `limit` of them, newest first.
 fn newest(dead_letters: &[IndexedDeadLetter], limit: Option<usize>) -> Vec<&IndexedDeadLetter> {
     let mut sorted: Vec<&IndexedDeadLetter> = dead_letters.iter().collect();
     sorted.sort_by_key(|dead_letter| Reverse((dead_letter.time, dead_letter.position)));
@@ -87,7 +87,7 @@ fn newest(dead_letters: &[IndexedDeadLetter], limit: Option<usize>) -> Vec<&Inde
 }
 
 /// The last line: how many rows are shown, how many match, and which options show more. `hidden` is the number of
-/// resolved dead letters that would match otherwise.
+/// matching dead letters that are left out because they are resolved.
 fn last_line(shown: usize, matching: usize, total: usize, hidden: usize) -> String {
     let (matching_text, total_text) = (thousands(matching as u64), thousands(total as u64));
     let counted = format!("{matching_text} of {total_text} dead letters");
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_contains_the_number_of_hidden_rows_and_the_options_that_show_them() {
+    fn the_last_line_of_the_list_counts_the_rows_left_out_and_names_the_options_that_show_them() {
         assert_eq!(last_line(3, 3, 3, 0), "3 of 3 dead letters");
         // A filter leaves out two dead letters, and none is resolved.
         assert_eq!(last_line(3, 3, 5, 0), "3 of 5 dead letters");

@@ -84,7 +84,7 @@ pub(super) struct ResolveArgs {
 }
 
 impl ResolveArgs {
-    /// The name of the person and the rate; `None` for a dry run.
+    /// The person, the note and the rate for the resolutions; `None` for a dry run.
     pub(super) fn resolving(&self, note: Option<&str>) -> Option<Resolving> {
         let resolving = || Resolving { by: self.by.clone(), note: note.map(str::to_owned), rate: self.rate };
         self.yes.then(resolving)

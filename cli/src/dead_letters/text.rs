@@ -13,7 +13,8 @@ pub(super) fn table<'l>(
 ) -> Vec<String> {
     let rows = dead_letters.into_iter().map(row).collect();
     let head = &["PLACE", "AT", "STATE", "STAGE", "CODE", "SOURCE", "EVENT", "MESSAGE"];
-    // Columns are shortened in this order: message, event, source, then the fraction of the second.
+    // If a line is too long, columns are shortened in this order: message, event, source, the fraction of the second in
+    // AT. If that is not sufficient, message and event are shortened further, and then stage.
     Table { head, rows, cut: &[(7, 12), (6, 10), (5, 7), (1, 20), (7, 7), (6, 7), (3, 6)], width }.lines()
 }
 
@@ -52,8 +53,8 @@ fn row(dead_letter: &IndexedDeadLetter) -> Vec<String> {
     ]
 }
 
-/// A text with the length of the kept part, and the size and hash of the whole value; `None` if the value is not
-/// truncated.
+/// A text about a truncated value: the length of the part that is kept, and the size and hash of the original value.
+/// `None` if the value is not truncated.
 pub(super) fn cut(dead_letter: &IndexedDeadLetter) -> Option<String> {
     let cut = dead_letter.dead_letter.cut.as_ref()?;
     let (kept, size, sha256) = (dead_letter.size, cut.size, &cut.sha256);

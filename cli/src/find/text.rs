@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_shown_with_time_record_and_details() {
+    fn each_step_of_an_event_is_shown_with_its_time_its_record_and_its_details() {
         let typed = StepRecord::Typed(Position::new(0, 3));
         let mapped = timeline(typed, StepKind::Mapped { raw_offset: Some(Offset(5)), replay_of: None });
         assert_eq!(lines(&mapped)[0], "01X: waiting for the sink");

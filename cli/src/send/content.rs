@@ -13,7 +13,7 @@ use customerio::webhook::Webhook;
 /// The content of the requests.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// Samples of these events, one after the other and then from the start.
+    /// Samples of these events in turn; after the last one, the first one follows again.
     Samples(Vec<(&'static CatalogueEvent, Variant)>),
     /// The bytes of a file, unchanged.
     Body(Vec<u8>),
@@ -47,7 +47,7 @@ pub(super) fn read_body(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 impl Content {
-    /// Samples of the given events and channels. An empty list means all.
+    /// Samples of the given events and channels. An empty list allows all of them.
     pub(super) fn samples(events: &[&'static CatalogueEvent], channels: &[ObjectType]) -> Self {
         let is_wanted = |(event, _): &(&'static CatalogueEvent, Variant)| {
             (events.is_empty() || events.contains(event))

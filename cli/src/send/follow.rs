@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_followed_by_its_event_id_or_by_its_bytes() {
+    fn a_body_is_searched_for_by_its_event_id_or_without_one_by_its_bytes() {
         assert_eq!(wanted(br#"{"event_id":"01X"}"#), Wanted::Event("01X".to_owned()));
         assert_eq!(wanted(b"not json"), Wanted::Body(b"not json".to_vec()));
     }

@@ -29,7 +29,7 @@ use self::next::Next;
 use self::written::{Written, print_results, write};
 use super::connect::Connect;
 use super::show::reporter;
-use super::{ask, looked, show, with_topics};
+use super::{ask, looked, planned, show, with_topics};
 use crate::repeat::Typed;
 use crate::{Cli, CommandError, UsageError, Verdict, output};
 
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: ApplyArgs, json: bool, typed: &Typed) -> Result<Ve
         }
         output::reserve_stdout();
     }
-    let mut connect = Connect::of(&args.connect)?;
+    let mut connect = Connect::of_valid_sources(&args.connect)?;
     args.permit.apply_to(&mut connect)?;
     let mut permit = args.permit.permit();
     args.sinks.check(&mut permit).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: ApplyArgs, json: bool, typed: &Typed) -> Result<Ve
     }
     let may_ask = !args.yes && !json && ask::is_possible();
     if may_ask && confirm::ask_choices(&mut connect, &plan)? {
-        plan = setup::plan::plan(&connect.desired, &observed, &permit);
+        plan = planned(&connect, &observed, &permit);
     }
     if !json {
         show::plan(&connect, &plan, &[]);
@@ -84,8 +84,8 @@ pub(crate) async fn run(args: ApplyArgs, json: bool, typed: &Typed) -> Result<Ve
     finish(&run, &connect, &applied, &waiting, typed)
 }
 
-/// Reads the state and computes the plan. With `--wait`, reads again while a role is missing without which the objects
-/// in Platform cannot be read: the plan that a person confirms is then complete.
+/// Reads the state and computes the plan. With `--wait`, repeats this while the objects in Platform cannot be read
+/// because a role is missing. The plan that a person confirms is then complete.
 async fn looked_when_readable(
     connect: &Connect,
     permit: &Permit,
@@ -109,7 +109,7 @@ fn has_time(end: Option<Instant>) -> bool {
     end.is_some_and(|end| Instant::now() < end)
 }
 
-/// Returns the error if the objects in Platform cannot be read, so that they cannot be compared with a plan.
+/// Returns an error if the objects in Platform could not be read, because a plan file cannot be checked without them.
 fn refuse_unread(observed: &Observed) -> Result<(), CommandError> {
     match observed.platform.as_ref().and_then(|platform| platform.failure.clone()) {
         Some(error) => Err(SetupError::from(error).into()),
@@ -128,7 +128,7 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    /// Applies the plan and enables the webhooks. With `--wait`, applies the rest of the plan again while a role is
+    /// Applies the plan and enables the webhooks. With `--wait`, repeats both for the remaining steps while a role is
     /// missing.
     async fn until_nothing_is_missing(
         &mut self,
@@ -151,6 +151,7 @@ impl Run<'_> {
             let waiting = self.second_phase(connect, journal, &mut applied).await?;
             let waits_for_a_role = waiting.iter().any(|waiting| matches!(waiting, Waiting::Permission(_)));
             if !waits_for_a_role || !waiting.iter().all(can_pass) || !has_time(self.end) {
+                connect.add_source_problems(&mut applied.plan);
                 print_results(self.args, connect, &applied, &self.written)?;
                 return Ok((applied, waiting));
             }
@@ -164,8 +165,8 @@ impl Run<'_> {
         }
     }
 
-    /// Enables the webhooks. With `--wait`, repeats this until no condition is missing, a role is missing, or the time
-    /// is over.
+    /// Enables the webhooks. With `--wait`, repeats this until all conditions are met or the time is over. If a role or
+    /// a signing key is missing, returns at once, because repeating this phase does not help.
     async fn second_phase(
         &self,
         connect: &Connect,
@@ -200,7 +201,8 @@ impl Run<'_> {
     }
 }
 
-/// Returns true if waiting can be enough. A signing key has to be entered.
+/// Returns true if the condition can be met while this command waits. A person has to enter a missing signing key, so
+/// this command cannot wait for it.
 fn can_pass(waiting: &Waiting) -> bool {
     !matches!(waiting, Waiting::SigningKey(_))
 }
@@ -231,7 +233,7 @@ fn finish(
                 typed,
                 written: &run.written,
                 waiting,
-                has_failed: !applied.failures.is_empty(),
+                has_failed: !applied.failures.is_empty() || !connect.source_problems.is_empty(),
                 has_variables: !variables.is_empty(),
                 production_sandbox: applied.plan.production_sandbox.as_deref(),
                 not_before: not_before(&applied.plan, &applied.observed, connect.settling),

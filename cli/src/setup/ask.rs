@@ -1,4 +1,4 @@
-//! Prompts a person on a terminal. Without a terminal, or with `--yes`, there are no prompts.
+//! Prompts a person on a terminal. The commands do not call these functions without a terminal or with `--yes`.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -10,7 +10,7 @@ pub(crate) fn is_possible() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Prompts for a line of text. Empty at the end of the input.
+/// Prompts for a line of text. Returns an empty text at the end of the input.
 pub(crate) fn line(question: &str) -> std::io::Result<String> {
     let mut out = std::io::stderr();
     write!(out, "{question} ")?;
@@ -25,7 +25,7 @@ pub(crate) fn yes(question: &str) -> std::io::Result<bool> {
     Ok(matches!(line(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Prompts for a secret, which the terminal does not show.
+/// Prompts for a secret, which the terminal does not show. Returns `None` for an empty line.
 pub(crate) fn secret(question: &str) -> std::io::Result<Option<SecretString>> {
     let input = std::io::stdin();
     let before = tcgetattr(&input)?;
@@ -36,7 +36,7 @@ pub(crate) fn secret(question: &str) -> std::io::Result<Option<SecretString>> {
     let restored = tcsetattr(&input, OptionalActions::Flush, &before);
     let answer = answer?;
     restored?;
-    // The terminal did not show the person's line break either.
+    // The terminal did not show the line break that the person typed.
     writeln!(std::io::stderr())?;
     Ok((!answer.is_empty()).then(|| answer.into()))
 }

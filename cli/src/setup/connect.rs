@@ -3,6 +3,7 @@
 pub(crate) mod access;
 mod customerio;
 mod platform;
+mod source_problems;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,12 +16,13 @@ use operator::PipelineTopics;
 use reqwest::Url;
 use schema_registry::SchemaRegistry;
 use secrecy::SecretString;
-use settings::{Problems, SecretSource};
+use settings::{Problem, Problems, SecretSource};
 use setup::clients::Clients;
-use setup::desired::Desired;
+use setup::desired::{Desired, WebhookWish};
 use setup::error::SetupError;
 use setup::journal::Journal;
 use setup::key::Target;
+use setup::plan::Plan;
 use setup::settling::Settling;
 use setup::stage::Stage;
 use setup::topics::TopicWish;
@@ -37,14 +39,14 @@ pub(crate) struct Connect {
     pub(crate) keys: BTreeMap<SourceName, SecretString>,
     /// All signing keys by source, one key per line. A source without keys is absent.
     pub(crate) key_texts: BTreeMap<SourceName, SecretString>,
-    /// The configured file with the signing keys of a source. It may not exist yet.
+    /// The configured file with the signing keys of each source. It may not exist yet.
     pub(crate) key_files: BTreeMap<SourceName, PathBuf>,
     /// Clients that can fetch signing keys, by source.
     pub(crate) service_accounts: BTreeMap<SourceName, ServiceAccountClient>,
     pub(crate) settling: Settling,
     /// The hosts that this machine and the services must reach.
     pub(crate) hosts: Vec<String>,
-    /// Path of the state file; `None` if only topics are set up, which also works if no file can be written.
+    /// Path of the state file; `None` without a stage. Kafka and the Schema Registry need neither.
     state: Option<PathBuf>,
     /// The sink's client id and the source of its client secret, if both are configured.
     pub(crate) sink_credential: Option<(String, SecretSource)>,
@@ -52,21 +54,41 @@ pub(crate) struct Connect {
     pub(crate) has_sources_file: bool,
     /// Settings for requesting access tokens, used by `check`.
     pub(crate) token_settings: Option<TokenSettings>,
-    /// The selected parts of the set-up.
+    /// The parts of the set-up that `--only` selects, or the default parts.
     pub(crate) parts: BTreeSet<Target>,
     /// The identity settings of each source.
     pub(crate) sources: BTreeMap<SourceName, Identities>,
+    /// The problems of single sources in the sources file. The other sources are not affected.
+    pub(crate) source_problems: BTreeMap<SourceName, Vec<Problem>>,
 }
 
-/// Settings with which the transformer identifies the persons of a source.
+/// The settings of a source for the identities of its persons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identities {
     /// `ON_MISSING_IDENTITY` of this source, if the source overrides the general value.
     pub(crate) on_missing: Option<String>,
-    /// Namespace of the person's own id.
+    /// Namespace of `identifiers.id`, the id that the customer gives to a person.
     pub(crate) namespace_id: String,
-    /// Namespace of Customer.io's id of the person.
+    /// Namespace of `identifiers.cio_id`, the id that Customer.io gives to a person.
     pub(crate) namespace_cio_id: String,
+}
+
+/// The time limit and the number of attempts of a request to Platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// A failed request is repeated, so that a set-up is completed in spite of a bad network.
+    Setup,
+    /// Each request is sent once, with the time limit of a check.
+    Check,
+}
+
+/// The parts of a [`Connect`] that are built separately for each source.
+#[derive(Default)]
+struct SourceParts {
+    webhooks: Vec<WebhookWish>,
+    service_accounts: BTreeMap<SourceName, ServiceAccountClient>,
+    key_texts: BTreeMap<SourceName, SecretString>,
+    source_problems: BTreeMap<SourceName, Vec<Problem>>,
 }
 
 /// A source with its entry in the sources file.
@@ -76,20 +98,64 @@ struct NamedEntry {
 }
 
 impl Connect {
-    /// Builds the connection from the options. The error contains all problems.
+    /// Builds the connection from the options. The error contains all problems, including those of single sources.
     pub(crate) fn of(args: &ConnectArgs) -> Result<Self, UsageError> {
-        let (connect, problems) = Self::as_far_as_possible(args);
+        let (connect, mut problems) = Self::build(args, Patience::Setup);
+        connect.each_source_problem().for_each(|(_, text)| problems.add(text));
         match problems.is_empty() {
             true => Ok(connect),
             false => Err(problems.into()),
         }
     }
 
-    /// Builds as much as possible from these options, and returns their problems: `check` checks what it can.
-    pub(crate) fn as_far_as_possible(args: &ConnectArgs) -> (Self, Problems) {
+    /// Like [`Connect::of`], but leaves out each source that has a problem, so that the other sources are set up.
+    /// [`Connect::add_source_problems`] reports the sources that are left out.
+    pub(crate) fn of_valid_sources(args: &ConnectArgs) -> Result<Self, UsageError> {
+        let (mut connect, problems) = Self::build(args, Patience::Setup);
+        if !problems.is_empty() {
+            return Err(problems.into());
+        }
+        let is_valid = |source: &SourceName| !connect.source_problems.contains_key(source);
+        connect.desired.webhooks.retain(|wish| is_valid(&wish.source));
+        connect.clients.customerio.retain(|source, _| is_valid(source));
+        connect.service_accounts.retain(|source, _| is_valid(source));
+        Ok(connect)
+    }
+
+    /// Builds as much as possible, because `check` checks as much as possible. Returns the problems that do not belong
+    /// to a single source of the sources file. Each request to Platform is sent once, with the time limit of a check.
+    pub(crate) fn for_check(args: &ConnectArgs) -> (Self, Problems) {
+        Self::build(args, Patience::Check)
+    }
+
+    fn build(args: &ConnectArgs, patience: Patience) -> (Self, Problems) {
         let mut problems = Problems::default();
-        let connect = Builder { args, problems: &mut problems, token_settings: None }.build();
+        let connect = Builder { args, patience, problems: &mut problems, token_settings: None }.build();
         (connect, problems)
+    }
+
+    /// The problems of single sources, each with a text that begins with the source.
+    pub(crate) fn each_source_problem(&self) -> impl Iterator<Item = (&Problem, String)> {
+        let each = self.source_problems.iter();
+        each.flat_map(|(source, problems)| {
+            problems.iter().map(move |problem| (problem, source_problems::text(source, problem)))
+        })
+    }
+
+    /// The sources whose file with the signing keys exists but cannot be used.
+    pub(crate) fn unreadable_keys(&self) -> BTreeSet<SourceName> {
+        let without_key = |(source, file): &(&SourceName, &PathBuf)| file.exists() && !self.keys.contains_key(*source);
+        self.key_files.iter().filter(without_key).map(|(source, _)| source.clone()).collect()
+    }
+
+    /// Adds the problems of single sources to a plan that does not contain these sources.
+    pub(crate) fn add_source_problems(&self, plan: &mut Plan) {
+        for (_, text) in self.each_source_problem() {
+            let text = format!("{text}; nothing of this source was read or changed, and the other sources continue");
+            if !plan.problems.contains(&text) {
+                plan.problems.push(text);
+            }
+        }
     }
 
     /// The journal for commands that change nothing.
@@ -111,6 +177,7 @@ impl Connect {
 
 struct Builder<'b> {
     args: &'b ConnectArgs,
+    patience: Patience,
     problems: &'b mut Problems,
     token_settings: Option<TokenSettings>,
 }
@@ -136,18 +203,12 @@ impl Builder<'_> {
         let sources = self.sources();
         let is_wanted = targets.contains(&Target::Platform);
         let platform = is_wanted.then(|| self.platform(stage.as_ref(), &sources, &mut clients, &mut hosts));
-        let (mut webhooks, mut service_accounts) = (Vec::new(), BTreeMap::new());
-        if targets.contains(&Target::CustomerIo) {
-            let budget = RequestBudget::default();
-            for source in &sources {
-                webhooks.extend(self.webhook(source, &budget, &mut clients, &mut service_accounts, &mut hosts));
-            }
-        }
-        if !is_wanted && targets.contains(&Target::CustomerIo) {
+        let asks_customerio = targets.contains(&Target::CustomerIo);
+        let SourceParts { webhooks, service_accounts, key_texts, source_problems } =
+            self.source_parts(&sources, asks_customerio, &mut clients, &mut hosts);
+        if !is_wanted && asks_customerio {
             clients.platform = sandbox_client(self.args, stage.as_ref());
         }
-        let key_texts: BTreeMap<_, _> =
-            sources.iter().filter_map(|source| Some((source.name.clone(), self.signing_keys(source)?))).collect();
         let keys =
             key_texts.iter().filter_map(|(name, text)| Some((name.clone(), customerio::first_key(text)?))).collect();
         let key_files =
@@ -169,7 +230,42 @@ impl Builder<'_> {
             token_settings: self.token_settings.take(),
             parts: targets,
             sources: sources.into_iter().map(|source| self.identities(source)).collect(),
+            source_problems,
         }
+    }
+
+    /// Builds the parts of each source. With a sources file, [`source_problems::separate`] decides which problems
+    /// belong to single sources. Without such a file, every problem concerns the whole set-up.
+    fn source_parts(
+        &mut self,
+        sources: &[NamedEntry],
+        asks_customerio: bool,
+        clients: &mut Clients,
+        hosts: &mut Vec<String>,
+    ) -> SourceParts {
+        let budget = RequestBudget::default();
+        let (mut parts, mut found) = (SourceParts::default(), Vec::new());
+        for source in sources {
+            let mut own = Problems::default();
+            let mut builder =
+                Builder { args: self.args, patience: self.patience, problems: &mut own, token_settings: None };
+            if asks_customerio {
+                let wish = builder.webhook(source, &budget, clients, &mut parts.service_accounts, hosts);
+                parts.webhooks.extend(wish);
+            }
+            if let Some(text) = builder.signing_keys(source) {
+                parts.key_texts.insert(source.name.clone(), text);
+            }
+            found.push((source.name.clone(), own));
+        }
+        if self.args.customerio.sources_file.is_some() {
+            let separated = source_problems::separate(&found);
+            self.problems.extend(separated.of_all);
+            parts.source_problems = separated.of_single;
+        } else {
+            found.into_iter().for_each(|(_, own)| self.problems.extend(own));
+        }
+        parts
     }
 
     fn identities(&self, source: NamedEntry) -> (SourceName, Identities) {
@@ -224,7 +320,7 @@ impl Builder<'_> {
         Some(Stage { deployment, organisation: organisation?, sandbox: sandbox? })
     }
 
-    /// The sources of the file, or the single source `default`.
+    /// The sources in the sources file; without such a file, the single source `default`.
     fn sources(&mut self) -> Vec<NamedEntry> {
         let Some(path) = &self.args.customerio.sources_file else {
             return vec![NamedEntry { name: SourceName::default(), entry: SourceEntry::default() }];
@@ -243,9 +339,83 @@ fn default_state(stage: &Stage) -> PathBuf {
     Path::new(".customerio-aep").join(format!("{}.{}.json", stage.deployment, stage.sandbox))
 }
 
-/// A client that can tell whether the stage's sandbox is a production sandbox, if its options are set. The objects in
-/// Platform are not part of the set-up, so the options are not required.
+/// The client that finds out whether the stage's sandbox is a production sandbox. It is for a set-up without the
+/// objects in Platform, which does not require the options for this client; `None` if they are not set.
 fn sandbox_client(args: &ConnectArgs, stage: Option<&Stage>) -> Option<ControlClient> {
     let mut problems = Problems::default();
-    Builder { args, problems: &mut problems, token_settings: None }.control_client(stage)
+    Builder { args, patience: Patience::Setup, problems: &mut problems, token_settings: None }.control_client(stage)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        connect: ConnectArgs,
+    }
+
+    #[test]
+    fn a_broken_source_is_reported_and_the_other_sources_are_set_up_and_checked() {
+        let folder = std::env::temp_dir().join(format!("connect-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("key"), "sim-app-key").unwrap();
+        let (unreadable, file) = (folder.display().to_string(), folder.join("sources.toml"));
+        let good = "app_api_key_file = \"key\"";
+        for (broken, words) in [
+            (format!("app_api_key_file = \"{unreadable}\""), format!("app_api_key_file: cannot read {unreadable}")),
+            (
+                format!("{good}\nsigning_keys_file = \"{unreadable}\""),
+                format!("signing_keys_file: cannot read {unreadable}"),
+            ),
+            (format!("{good}\nregion = \"mars\""), "region: this is not a region of Customer.io".to_owned()),
+        ] {
+            let text = format!("[sources.a]\n{good}\n[sources.b]\n{broken}\n[sources.c]\n{good}\n");
+            std::fs::write(&file, text).unwrap();
+            let arguments = [
+                "setup",
+                "--only=customerio",
+                "--platform-ims-org=A@AdobeOrg",
+                "--platform-sandbox=dev",
+                "--customerio-public-url=https://events.example.com",
+                &format!("--sources-file={}", file.display()),
+            ];
+            let matches = Command::command().get_matches_from(arguments);
+            let args = Command::from_arg_matches(&matches).unwrap().connect;
+            let words = format!("source `b`: {words}");
+
+            let connect = Connect::of_valid_sources(&args).unwrap();
+            let sources: Vec<&str> = connect.desired.webhooks.iter().map(|wish| wish.source.as_str()).collect();
+            assert_eq!(sources, ["a", "c"], "{words}");
+            assert!(!connect.clients.customerio.contains_key(&"b".parse::<SourceName>().unwrap()));
+            let mut plan = Plan::default();
+            connect.add_source_problems(&mut plan);
+            connect.add_source_problems(&mut plan);
+            assert!(plan.problems.len() == 1 && plan.problems[0].starts_with(&words), "{:?}", plan.problems);
+
+            let (connect, problems) = Connect::for_check(&args);
+            let texts: Vec<String> = connect.each_source_problem().map(|(_, text)| text).collect();
+            assert!(problems.is_empty() && texts.len() == 1 && texts[0].starts_with(&words), "{problems} {texts:?}");
+            let unreadable = connect.unreadable_keys().into_iter().map(|source| source.to_string()).collect::<Vec<_>>();
+            assert_eq!(unreadable == ["b"], words.contains("signing_keys_file"), "{unreadable:?}");
+
+            // Commands such as `setup destroy` use `Connect::of`, which requires that all sources are valid.
+            assert!(Connect::of(&args).err().unwrap().to_string().contains(&words));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn without_a_sources_file_an_unreadable_key_is_reported_once_as_a_problem_of_the_options() {
+        let arguments = ["setup", "--only=customerio", "--app-api-key-file=/nowhere/key"];
+        let matches = Command::command().get_matches_from(arguments);
+        let (connect, problems) = Connect::for_check(&Command::from_arg_matches(&matches).unwrap().connect);
+        assert!(connect.source_problems.is_empty());
+        let about_the_key: Vec<String> =
+            problems.to_vec().into_iter().filter(|text| text.contains("CUSTOMERIO_APP_API_KEY")).collect();
+        assert_eq!(about_the_key.len(), 1, "{about_the_key:?}");
+    }
 }

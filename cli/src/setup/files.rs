@@ -1,5 +1,7 @@
 //! Files that `setup` writes: `.env` entries and secrets.
 
+mod owner;
+
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -9,6 +11,7 @@ use std::process::Command;
 use secrecy::{ExposeSecret, SecretString};
 use settings::SecretSource;
 use setup::env_text::{EntryChange, merged};
+use setup::stage::Stage;
 
 /// Adds or replaces entries in an `.env` file. Returns the names of the changed entries.
 pub(crate) fn write_env(path: &Path, entries: &[(String, String)]) -> Result<Vec<String>, String> {
@@ -49,9 +52,10 @@ fn replace(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
 /// The user id with which the services run in a container (distroless `nonroot`).
 const CONTAINER_USER: u32 = 65_532;
 
-/// Writes a secret into the folder for secrets, and reads it back. Returns the file's absolute path. The container runs
+/// Writes a stage's secret into the folder for secrets, and reads it back. Returns the file's absolute path. If the
+/// file belongs to another stage, the secret is written to a file whose name contains this stage. The container runs
 /// as another user, so other users can enter the folder and read the file, but they cannot list the folder.
-pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> Result<PathBuf, String> {
+pub(crate) fn write_secret(folder: &Path, name: &str, stage: &Stage, secret: &SecretString) -> Result<PathBuf, String> {
     let error =
         |error: std::io::Error| format!("{}: {error}; choose another folder with --secrets-dir", folder.display());
     if folder.exists() {
@@ -59,23 +63,28 @@ pub(crate) fn write_secret(folder: &Path, name: &str, secret: &SecretString) -> 
     } else {
         DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(error)?;
     }
-    // The rule makes git ignore this folder, regardless of the rules of the project.
+    // This file makes git ignore the folder, regardless of the project's rules.
     let ignore = folder.join(".gitignore");
     if !ignore.exists() {
         std::fs::write(&ignore, "*\n").map_err(error)?;
     }
-    let path = folder.canonicalize().map_err(error)?.join(name);
+    let folder = folder.canonicalize().map_err(error)?;
+    refuse_closed(&folder)?;
+    let path = folder.join(owner::claimed(&folder, name, stage, secret)?);
+    if path.exists() {
+        // The file keeps its mode.
+        refuse_unreadable(&path)?;
+    }
     replace(&path, &format!("{}\n", secret.expose_secret()), 0o644).map_err(error)?;
     let read = SecretSource::File(path.clone()).read().map_err(|error| error.to_string())?;
     if read.expose_secret() != secret.expose_secret() {
         return Err(format!("{}: what was written is not read back; check the file system", path.display()));
     }
-    refuse_unreadable(&path)?;
     Ok(path)
 }
 
-/// Writes a secret into a new file at a configured path, and reads it back. An existing file is not changed. Returns the
-/// file's absolute path.
+/// Writes a secret into a new file at a configured path. An existing file is not changed. Returns the file's absolute
+/// path.
 pub(crate) fn write_new_secret(path: &Path, secret: &SecretString) -> Result<PathBuf, String> {
     let error = |error: std::io::Error| {
         format!("{}: {error}; write the file yourself, or configure another path", path.display())
@@ -88,19 +97,20 @@ pub(crate) fn write_new_secret(path: &Path, secret: &SecretString) -> Result<Pat
         DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(error)?;
         std::fs::write(folder.join(".gitignore"), "*\n").map_err(error)?;
     }
-    let path = folder.canonicalize().map_err(error)?.join(name);
+    let folder = folder.canonicalize().map_err(error)?;
+    refuse_closed(&folder)?;
+    let path = folder.join(name);
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&path).map_err(error)?;
-    // The mask of the process may have removed the right to read from the container's user.
+    // The umask of this process may have removed the read permission that the container's user needs.
     file.set_permissions(Permissions::from_mode(0o644)).map_err(error)?;
     file.write_all(format!("{}\n", secret.expose_secret()).as_bytes()).and_then(|()| file.sync_all()).map_err(error)?;
-    refuse_unreadable(&path)?;
     Ok(path)
 }
 
-/// Returns an error if git would add this file to the repository that has the folder.
+/// Returns an error if the folder is in a git repository that does not ignore this file.
 fn refuse_committed(folder: &Path, name: &std::ffi::OsStr) -> Result<(), String> {
     let checked = Command::new("git").args(["check-ignore", "--quiet", "--"]).arg(name).current_dir(folder).output();
-    // 0: git ignores the file. 1: it does not. Anything else: without git, or outside of a repository.
+    // Exit code 0: git ignores the file. 1: git does not ignore it. Any other result: no git, or no repository.
     match checked {
         Ok(output) if output.status.code() == Some(1) => Err(format!(
             "git does not ignore {}: add it to .gitignore, or configure a path outside of the repository",
@@ -113,7 +123,7 @@ fn refuse_committed(folder: &Path, name: &std::ffi::OsStr) -> Result<(), String>
 /// The absolute path of a file with a secret. The second value is a message if Docker Compose does not mount the file
 /// or the container's user cannot read it.
 pub(crate) fn path_for_services(path: &Path, folder: &Path) -> (PathBuf, Option<String>) {
-    // Links are not resolved, because a rotation replaces the target of a link.
+    // Symbolic links are not resolved, because a rotation of the secret replaces the target of the link.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let is_inside = std::path::absolute(folder).is_ok_and(|folder| absolute.starts_with(folder));
     let problem = if is_inside {
@@ -131,23 +141,30 @@ pub(crate) fn path_for_services(path: &Path, folder: &Path) -> (PathBuf, Option<
 /// Returns an error if the container's user cannot read a file. Only the file's own folder is checked, because the
 /// folders above it are not mounted.
 fn refuse_unreadable(path: &Path) -> Result<(), String> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    for (path, needed, right) in [(folder, 0o1, 'x'), (path, 0o4, 'r')] {
-        let metadata = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mode = metadata.permissions().mode();
-        let bits = match (metadata.uid() == CONTAINER_USER, metadata.gid() == CONTAINER_USER) {
-            (true, _) => mode >> 6,
-            (false, true) => mode >> 3,
-            (false, false) => mode,
-        };
-        if bits & needed == 0 {
-            let shown = path.display();
-            return Err(format!(
-                "the user {CONTAINER_USER}, as whom services run in a container, cannot read {shown}; run `chmod o+{right} {shown}`, or choose another folder with --secrets-dir"
-            ));
-        }
+    refuse_closed(path.parent().unwrap_or(Path::new("/")))?;
+    refuse_without(path, 0o4, 'r')
+}
+
+/// Returns an error if the container's user cannot enter a folder. Checked before a secret is written to it.
+fn refuse_closed(folder: &Path) -> Result<(), String> {
+    refuse_without(folder, 0o1, 'x')
+}
+
+fn refuse_without(path: &Path, needed: u32, right: char) -> Result<(), String> {
+    let metadata = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mode = metadata.permissions().mode();
+    let bits = match (metadata.uid() == CONTAINER_USER, metadata.gid() == CONTAINER_USER) {
+        (true, _) => mode >> 6,
+        (false, true) => mode >> 3,
+        (false, false) => mode,
+    };
+    if bits & needed != 0 {
+        return Ok(());
     }
-    Ok(())
+    let shown = path.display();
+    Err(format!(
+        "the user {CONTAINER_USER}, as whom services run in a container, cannot read {shown}; run `chmod o+{right} {shown}`, or choose another folder with --secrets-dir"
+    ))
 }
 
 /// Returns an error if git tracks files in the folder for secrets.
@@ -199,15 +216,69 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "A=2\nB=3\n");
     }
 
+    fn stage(deployment: &str, sandbox: &str) -> Stage {
+        Stage {
+            deployment: deployment.parse().unwrap(),
+            organisation: "ACME@AdobeOrg".parse().unwrap(),
+            sandbox: sandbox.parse().unwrap(),
+        }
+    }
+
+    /// Writes the secret of the stage `dev`.
+    fn write_secret_of_dev(folder: &Path, secret: &str) -> Result<PathBuf, String> {
+        write_secret(folder, "key", &stage("customerio-aep", "dev"), &secret.into())
+    }
+
+    #[test]
+    fn two_stages_with_the_same_folder_do_not_change_each_others_secrets() {
+        let folder = Folder::new("stages");
+        let secrets = folder.0.join("secrets");
+        let stages = [stage("customerio-aep", "dev"), stage("customerio-aep", "prod"), stage("shop", "dev")];
+        let write = |stage: &Stage, secret: &str| write_secret(&secrets, "key", stage, &secret.into()).unwrap();
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let paths: Vec<PathBuf> = stages.iter().map(|stage| write(stage, &format!("of {stage:?}"))).collect();
+        let names: Vec<String> = paths.iter().map(|path| name(path)).collect();
+        assert_eq!(names, ["key", "key.customerio-aep.prod", "key.shop.dev"], "the first stage has the short name");
+        // A stage that changes its secret keeps its file.
+        for (stage, path) in stages.iter().zip(&paths) {
+            assert_eq!(std::fs::read_to_string(path).unwrap(), format!("of {stage:?}\n"));
+            assert_eq!(write(stage, "rotated"), *path);
+            write(stage, &format!("again of {stage:?}"));
+        }
+        for (stage, path) in stages.iter().zip(&paths) {
+            assert_eq!(std::fs::read_to_string(path).unwrap(), format!("again of {stage:?}\n"));
+        }
+    }
+
+    #[test]
+    fn an_existing_file_is_not_overwritten_by_a_different_secret() {
+        let folder = Folder::new("existing");
+        std::fs::write(folder.0.join("key"), "by hand\n").unwrap();
+        let path = write_secret_of_dev(&folder.0, "topsecret").unwrap();
+        assert!(path.ends_with("key.customerio-aep.dev"), "{}", path.display());
+        assert_eq!(std::fs::read_to_string(folder.0.join("key")).unwrap(), "by hand\n");
+        let other = Folder::new("equal");
+        std::fs::write(other.0.join("key"), "topsecret\n").unwrap();
+        assert!(
+            write_secret_of_dev(&other.0, "topsecret").unwrap().ends_with("key"),
+            "a file with the same secret is used"
+        );
+        // The organisation is not part of a file's name.
+        let stage = Stage { organisation: "OTHER@AdobeOrg".parse().unwrap(), ..stage("customerio-aep", "dev") };
+        let error = write_secret(&folder.0, "key", &stage, &"othersecret".into()).unwrap_err();
+        assert!(error.contains("--secrets-dir") && !error.contains("othersecret"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "topsecret\n");
+    }
+
     #[test]
     fn a_secret_is_readable_by_the_containers_user_and_ignored_by_git() {
         let folder = Folder::new("secret");
         let secrets = folder.0.join("secrets");
-        let path = write_secret(&secrets, "key", &"topsecret".into()).unwrap();
+        let path = write_secret_of_dev(&secrets, "topsecret").unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path) & 0o444, mode(&secrets) & 0o044), (0o444, 0));
         assert_eq!(std::fs::read_to_string(secrets.join(".gitignore")).unwrap(), "*\n");
-        write_secret(&secrets, "key", &"another".into()).unwrap();
+        write_secret_of_dev(&secrets, "another").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "another\n");
     }
 
@@ -224,7 +295,7 @@ mod tests {
     fn a_secret_that_the_containers_user_cannot_read_is_refused() {
         let folder = Folder::new("container");
         let secrets = folder.0.join("secrets");
-        let path = write_secret(&secrets, "key", &"topsecret".into()).unwrap();
+        let path = write_secret_of_dev(&secrets, "topsecret").unwrap();
         assert!(path.is_absolute());
         if let Some(read) = read_as_container(&path) {
             assert_eq!(read, Ok("topsecret\n".to_owned()));
@@ -232,7 +303,7 @@ mod tests {
         let chmod = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         for (closed, mode, hint) in [(&path, 0o600, "chmod o+r"), (&secrets, 0o700, "chmod o+x")] {
             chmod(closed, mode);
-            let error = write_secret(&secrets, "key", &"topsecret".into()).unwrap_err();
+            let error = write_secret_of_dev(&secrets, "topsecret").unwrap_err();
             assert!(error.contains(hint) && error.contains("65532") && !error.contains("topsecret"), "{error}");
             if let Some(read) = read_as_container(&path) {
                 assert!(read.is_err(), "{hint}");
@@ -265,7 +336,7 @@ mod tests {
         if !git(&["init", "--quiet"]) || !git(&["add", ".gitignore"]) {
             return;
         }
-        write_secret(&folder.0, "key", &"topsecret".into()).unwrap();
+        write_secret_of_dev(&folder.0, "topsecret").unwrap();
         assert!(git(&["check-ignore", "key"]), "git ignores the secret");
     }
 
@@ -280,7 +351,7 @@ mod tests {
         if !git(&["init", "--quiet"]) || !git(&["add", "file"]) {
             return;
         }
-        let error = write_secret(&folder.0, "key", &"topsecret".into()).unwrap_err();
+        let error = write_secret_of_dev(&folder.0, "topsecret").unwrap_err();
         assert!(error.contains("--secrets-dir") && !error.contains("topsecret"), "{error}");
     }
 

@@ -54,7 +54,8 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) credentials: Option<PathBuf>,
 
-    /// State file; it holds no secret [default: .customerio-aep/DEPLOYMENT.SANDBOX.json]
+    /// State file; it holds no secret, and its lock keeps two runs on this machine apart
+    /// [default: .customerio-aep/DEPLOYMENT.SANDBOX.json]
     #[arg(long, value_name = "PATH")]
     pub(crate) state: Option<PathBuf>,
 

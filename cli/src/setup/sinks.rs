@@ -63,8 +63,8 @@ impl SinksHeldArgs {
         self.sinks_held
     }
 
-    /// Permits the change of a live flow or schema if `--sinks-held` is given and the sinks are held. The error says
-    /// which sink is not held although it is given.
+    /// Permits the change of a live flow or schema if `--sinks-held` is given and all sinks are held. If the option is
+    /// given and a sink is not held, returns an error that names the sink.
     pub(crate) async fn check(&self, permit: &mut Permit) -> Result<(), CommandError> {
         if !self.sinks_held {
             return Ok(());

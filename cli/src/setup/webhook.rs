@@ -186,8 +186,8 @@ async fn pause(args: PauseArgs, json: bool) -> Result<Verdict, CommandError> {
     Ok(finish(json, &source, result, &text, Verdict::Good))
 }
 
-/// The time after which Platform loses no events. Without Platform among the parts it is not known, and a message says
-/// so.
+/// The time after which Platform loses no events. If Platform is not among the parts, prints a warning and returns
+/// `None`, because the time is not known.
 async fn settled_at(connect: &Connect, journal: &Journal) -> Result<Option<Timestamp>, CommandError> {
     if connect.desired.platform.is_none() {
         output::problem(

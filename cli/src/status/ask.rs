@@ -59,11 +59,14 @@ fn flow(args: &ConnectArgs, id: Option<&str>) -> Result<Asked<(ControlClient, St
 
 fn webhooks(args: &ConnectArgs) -> Result<Asked<Vec<WebhookAccess>>, Problems> {
     let sources = Connect::webhook_access(args)?;
-    // If no source can be queried, the status contains one message instead of one per source.
-    let is_any_known = sources.iter().any(|source| source.access.is_ok());
-    let missing = sources.first().and_then(|source| source.access.as_ref().err()).filter(|_| !is_any_known);
-    Ok(match missing {
-        Some(missing) => Asked::NotConfigured(missing.clone()),
+    // If the options are missing for all sources, the status contains one message instead of one per source.
+    let missing = |source: &WebhookAccess| match &source.access {
+        Asked::NotConfigured(missing) => Some(missing.clone()),
+        Asked::Answer(_) | Asked::Failed(_) => None,
+    };
+    let of_all = sources.first().and_then(missing).filter(|_| sources.iter().all(|source| missing(source).is_some()));
+    Ok(match of_all {
+        Some(missing) => Asked::NotConfigured(missing),
         None => Asked::Answer(sources),
     })
 }
@@ -92,11 +95,15 @@ mod tests {
         path.display().to_string()
     }
 
-    /// Each source, with the options that are missing for it.
+    /// Each source, with a text about missing or invalid options if there are any.
     fn asked(given: &[&str]) -> Vec<(String, Option<String>)> {
         match webhooks(&connect(given)).unwrap() {
             Asked::Answer(questions) => {
-                questions.into_iter().map(|question| (question.source, question.access.err())).collect()
+                let text = |access| match access {
+                    Asked::Answer(_) => None,
+                    Asked::NotConfigured(text) | Asked::Failed(text) => Some(text),
+                };
+                questions.into_iter().map(|question| (question.source, text(question.access))).collect()
             }
             Asked::NotConfigured(what) => vec![(String::new(), Some(what))],
             Asked::Failed(error) => panic!("{error}"),
@@ -104,7 +111,7 @@ mod tests {
     }
 
     const KEY: &str = "--app-api-key=sim-app-key";
-    /// A set-up whose tokens would cross the network unencrypted.
+    /// Options with which access tokens would cross the network unencrypted.
     const HTTP: [&str; 3] =
         ["--platform-ims-org=A@AdobeOrg", "--platform-sandbox=dev", "--platform-api-url=http://platform.example.com"];
     const URL: &str = "--customerio-public-url=https://events.example.com";
@@ -116,7 +123,7 @@ mod tests {
             [(String::new(), Some("CUSTOMERIO_APP_API_KEY, CUSTOMERIO_PUBLIC_URL are not set".to_owned()))]
         );
         assert_eq!(asked(&[KEY]), [(String::new(), Some("CUSTOMERIO_PUBLIC_URL is not set".to_owned()))]);
-        // The organisation, the sandbox and the signing keys are not necessary.
+        // Organisation, sandbox and readable signing keys are not necessary.
         let folder = format!("--signing-keys-file={}", std::env::temp_dir().display());
         assert_eq!(asked(&[KEY, URL, &folder]), [("default".to_owned(), None)]);
 
@@ -127,6 +134,31 @@ mod tests {
         let sources = format!("--sources-file={}", file("sources.toml", &text));
         let missing = Some("CUSTOMERIO_APP_API_KEY is not set".to_owned());
         assert_eq!(asked(&[&sources, URL]), [("a".to_owned(), missing), ("b".to_owned(), None)]);
+    }
+
+    #[test]
+    fn an_unreadable_key_or_a_wrong_region_of_one_source_does_not_prevent_the_queries_of_the_others() {
+        let key = file("good-key", "sim-app-key");
+        let folder = std::env::temp_dir().display().to_string();
+        let with = |broken: &str| {
+            let entry = |name: &str, more: &str| format!("[sources.{name}]\n{more}\n");
+            let good = format!("app_api_key_file = \"{key}\"");
+            let text = [entry("a", &good), entry("b", broken), entry("c", &good)].concat();
+            format!("--sources-file={}", file(&format!("sources-{}.toml", broken.len()), &text))
+        };
+        for (broken, words) in [
+            (format!("app_api_key_file = \"{folder}\""), folder.as_str()),
+            ("app_api_key_file = \"/nowhere/key\"".to_owned(), "app_api_key_file: cannot read"),
+            (format!("app_api_key_file = \"{key}\"\nregion = \"mars\""), "not a region of Customer.io"),
+        ] {
+            let connect = connect(&[&with(&broken), URL]);
+            let Asked::Answer(questions) = webhooks(&connect).unwrap() else { panic!("{broken}") };
+            assert_eq!(questions.iter().map(|one| one.source.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+            assert!(matches!(questions[0].access, Asked::Answer(_)), "{broken}");
+            assert!(matches!(questions[2].access, Asked::Answer(_)), "{broken}");
+            let Asked::Failed(text) = &questions[1].access else { panic!("{broken}") };
+            assert!(text.contains(words), "{broken}: {text}");
+        }
     }
 
     #[test]
@@ -152,7 +184,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
-        assert!(Targets::of(&connect(&[]), None).is_ok(), "an option that is not set is no problem");
+        assert!(Targets::of(&connect(&[]), None).is_ok(), "an option that is not set is not a problem");
     }
 
     #[test]

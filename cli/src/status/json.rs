@@ -1,4 +1,4 @@
-//! The status as JSON.
+//! Formats the status as JSON.
 
 use operator::rfc3339;
 use operator::status::{Asked, Backlog, Health, Hold, Rates, ServiceState, Severity, Status, Wait, WebhookState};
@@ -85,7 +85,7 @@ fn waits(status: &Status) -> Vec<Value> {
     status.waits.iter().map(wait).collect()
 }
 
-/// A count as an integer. Metrics contain counts as floating-point numbers.
+/// Converts a count from a metric, which is a floating-point number, to an integer.
 fn whole(count: f64) -> Option<u64> {
     format!("{count:.0}").parse().ok()
 }

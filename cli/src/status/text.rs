@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn unconfigured_and_unanswered_queries_are_shown_as_such() {
+    fn a_status_shows_which_systems_are_not_configured_and_which_could_not_be_queried() {
         let text = lines(&status(answers(Vec::new()))).join("\n");
         let text = anstream::adapter::strip_str(&text).to_string();
         let expected = [

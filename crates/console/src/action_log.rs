@@ -1,4 +1,4 @@
-//! The audit log. It has one line for each action and each reveal, with the user, the action and its subject, and never
+//! The audit log. It has one line for each action and each reveal, with the user, the action and its subject. No line
 //! contains a value of an event.
 
 use std::fmt;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::access::User;
 
-/// An action of a user that is logged.
+/// An action of a user that the audit log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     LogIn,
@@ -56,7 +56,7 @@ pub(crate) struct Entry {
     pub(crate) who: String,
     pub(crate) action: Action,
     pub(crate) subject: String,
-    /// The reason or note of the user, with possible values masked.
+    /// The reason or note of the user. Words that may be values of an event are masked.
     pub(crate) reason: Option<String>,
 }
 
@@ -80,7 +80,7 @@ impl ActionLog {
         }))
     }
 
-    /// Passes entries to this function.
+    /// Passes each entry to `write`.
     #[cfg(test)]
     pub(crate) fn to(write: impl Fn(&Entry) + Send + Sync + 'static) -> Self {
         Self(Arc::new(write))
@@ -91,7 +91,7 @@ impl ActionLog {
         self.write_name(&who.name, action, subject, reason);
     }
 
-    /// Logs an action by name, for a user who may not be authenticated. An invalid name is replaced.
+    /// Logs an action of a user who may not be authenticated. In the log, `(no name)` replaces an invalid user name.
     pub(crate) fn write_name(&self, who: &str, action: Action, subject: impl Into<String>, reason: Option<&str>) {
         let who = if User::is_name(who) { who.to_owned() } else { "(no name)".to_owned() };
         let reason = reason.map(crate::mask::reason);
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_masks_an_address_in_a_reason_and_replaces_an_invalid_name() {
+    fn the_log_masks_an_email_address_in_a_reason_and_replaces_an_invalid_user_name() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let copy = Arc::clone(&lines);
         let log = ActionLog::to(move |entry| copy.lock().unwrap().push(entry.clone()));

@@ -1,5 +1,5 @@
 //! The style sheet, scripts and icon, which are part of the binary. The served name of each file contains a hash of its
-//! content, so that browsers can cache it permanently and never use an old version.
+//! content: browsers can cache the file permanently and never use an old version.
 
 mod serve;
 

@@ -102,7 +102,8 @@ impl std::str::FromStr for GroupRole {
     }
 }
 
-/// An http or https URL without a user or password. Other schemes are refused, because a link could then run a script.
+/// An http or https URL without a user or password. Other schemes are refused, because a link with the scheme
+/// `javascript` would run a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrafanaUrl(Url);
 
@@ -232,8 +233,8 @@ fn host_of(text: &str) -> &str {
     }
 }
 
-/// Accepted values of the header Host, in lower case. This refuses DNS rebinding: a page whose host name resolves to
-/// this machine sends that host name.
+/// Accepted values of the header Host, in lower case. The list prevents DNS rebinding: a page of another site whose
+/// host name resolves to this machine sends its own host name, which is not in the list.
 #[derive(Debug, Clone)]
 pub(crate) struct AllowedHosts(Vec<String>);
 
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_reported_at_once() {
+    fn validation_reports_all_invalid_options_at_once() {
         let found = problems(&["--console-listen=0.0.0.0:8088", "--console-hosts=a.example,https://b.example"]);
         assert_eq!(found.len(), 3, "{found:?}");
     }

@@ -128,7 +128,7 @@ struct PlanPage {
     plan: PlanView,
     webhooks: Vec<WebhookRow>,
     permission: Permission,
-    /// Seconds until Platform no longer loses events.
+    /// Seconds until Platform no longer loses events of a new flow; `None` if it loses none now.
     countdown: Option<i64>,
     not_before: Option<Timestamp>,
     events: Vec<String>,

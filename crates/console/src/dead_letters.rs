@@ -76,7 +76,7 @@ struct DeadLettersPage {
     is_operator: bool,
     /// Whether the user has to choose how dead letters of the sink are replayed.
     needs_how: bool,
-    /// Maximum number of dead letters that one operation resolves; `None` if the filter does not match more.
+    /// Maximum number of dead letters that one operation resolves; `None` if the filter matches no more than that.
     limit: Option<String>,
     groups: Vec<GroupView>,
     rows: Vec<RowView>,
@@ -133,7 +133,7 @@ async fn show(
     })
 }
 
-/// Returns the progress of reading the topic. When it has ended, the response makes the browser reload the page.
+/// Returns the progress of reading the topic. When the read has ended, the response makes the browser reload the page.
 async fn reading(_: By<Viewer>, State(console): State<Console>) -> Result<Response, Failure> {
     let screen = &console.screens().dead_letters;
     let reading = screen.reading();

@@ -1,8 +1,8 @@
 //! Screen Events: a live view of events as they end, and search for events.
 //!
-//! `tail` is the live tail, and `search` finds events. `look` searches for everything about one event (`found_event`) as
-//! a job, and `page` shows it: the steps (`timeline`), and the webhook, the mapping rules and the XDM event in three
-//! columns (`columns`), masked unless revealed.
+//! `tail` is the live tail, and `search` finds events. `look` is a job that collects everything about one event
+//! (`found_event`). `page` shows the steps (`timeline`), and in three columns (`columns`) the webhook, the mapping
+//! rules and the XDM event. Values are masked until a user reveals them.
 
 mod again;
 mod columns;

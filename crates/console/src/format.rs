@@ -14,7 +14,7 @@ pub(crate) fn measured(number: Option<f64>) -> String {
     }
 }
 
-/// Sign that pages show in place of a number that is not known.
+/// Sign that pages show in place of an unknown number.
 pub(crate) const UNKNOWN: &str = "–";
 
 /// Rounds a measured number to a whole number; a negative number becomes 0.

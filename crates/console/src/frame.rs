@@ -1,4 +1,4 @@
-//! The data of `layout.html`, which is around every page: title, navigation, user and form token.
+//! The data of `layout.html`, which surrounds every page: title, navigation, user and form token.
 
 use crate::access::User;
 use crate::assets;

@@ -30,7 +30,8 @@ const HEADERS: [(&str, &str); 8] = [
     ),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
+    // With `no-referrer`, a browser sends `Origin: null` with every form, and `is_same_origin` refuses the form.
+    ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn only_same_origin_headers_are_accepted() {
+    fn a_request_is_accepted_only_with_headers_of_the_same_origin() {
         let same = |list| is_same_origin(&headers(list), "localhost:8088");
         assert!(same(&[("origin", "http://localhost:8088"), ("sec-fetch-site", "same-origin")]));
         assert!(same(&[("origin", "http://localhost:8088")]) && same(&[("sec-fetch-site", "same-origin")]));

@@ -36,7 +36,8 @@ impl JobView {
         }
     }
 
-    /// Returns whether the job is an audit. The screen Proof loads the progress of an audit every second.
+    /// Returns whether the job is an audit. The screen Proof reloads the progress of an audit every second, and of no
+    /// other job.
     pub(crate) fn is_audit(&self) -> bool {
         self.kind == JobKind::Audit
     }

@@ -75,7 +75,7 @@ impl Jobs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a job. It ends when the returned [`Job`] is dropped.
+    /// Starts a job, which ends when the returned [`Job`] is dropped.
     ///
     /// # Errors
     /// The job that is already running.
@@ -95,8 +95,8 @@ impl Jobs {
         self.state().running.clone()
     }
 
-    /// Requests the job with this id to stop. Returns `false` if it is not running. The job ends once its code has
-    /// noticed the request.
+    /// Asks the job with this id to stop. Returns `false` if no such job is running. The job ends when its code notices
+    /// the request.
     pub(crate) fn stop(&self, id: u64) -> bool {
         let state = self.state();
         let running = state.running.as_ref().filter(|running| running.id == id);

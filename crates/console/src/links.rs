@@ -8,20 +8,31 @@ fn query(pairs: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
+/// An event id that can be shown and be part of a path. An id that does not have the form of a code may be personal
+/// data: some senders use an address as the id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PublicId(String);
+
+impl PublicId {
+    /// Returns `None` if the id may be personal data, or is empty.
+    pub(crate) fn of(event_id: &str) -> Option<Self> {
+        (!event_id.is_empty() && is_code(event_id)).then(|| Self(event_id.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Returns the path of the page of an event.
-pub(crate) fn event(event_id: &str) -> String {
-    format!("/events/event?{}", query(&[("id", event_id)]))
+pub(crate) fn event(PublicId(id): &PublicId) -> String {
+    format!("/events/event?{}", query(&[("id", id)]))
 }
 
-/// Returns the path of the page of an event that was received at this time or later: milliseconds since 1970. The
-/// search then skips older records.
-pub(crate) fn event_since(event_id: &str, since: i64) -> String {
-    format!("/events/event?{}", query(&[("id", event_id), ("since", &since.to_string())]))
-}
-
-/// Returns whether an event id can be part of a path. An id that does not have the form of a code may be personal data.
-pub(crate) fn may_be_in_address(event_id: &str) -> bool {
-    !event_id.is_empty() && is_code(event_id)
+/// Returns the path of the page of an event that was received at `since` or later, so that its search skips older
+/// records. `since` is in milliseconds since 1970.
+pub(crate) fn event_since(PublicId(id): &PublicId, since: i64) -> String {
+    format!("/events/event?{}", query(&[("id", id), ("since", &since.to_string())]))
 }
 
 /// Returns the path of the page of a record, whose event id may not be known. `topic` is `raw` or `typed`.
@@ -50,13 +61,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_in_an_address_are_percent_encoded() {
-        assert_eq!(event("a&b=\"<"), "/events/event?id=a%26b%3D%22%3C");
-        assert_eq!(event_since("01X", 5), "/events/event?id=01X&since=5");
-        assert!(may_be_in_address("01X-a") && !may_be_in_address("jo@example.com") && !may_be_in_address(""));
+    fn values_in_a_url_are_percent_encoded() {
+        let id = |text| PublicId::of(text).unwrap();
+        assert_eq!(event(&id("a/b=c:d")), "/events/event?id=a%2Fb%3Dc%3Ad");
+        assert_eq!(event_since(&id("01X"), 5), "/events/event?id=01X&since=5");
         assert_eq!(record("raw", Position::new(3, 12)), "/events/record?topic=raw&position=3%3A12");
         assert_eq!(dead_letter(Position::new(3, 12)), "/dead-letters/one?position=3%3A12");
         assert_eq!(dead_letters("sink", "too_large"), "/dead-letters?stage=sink&code=too_large");
+    }
+
+    #[test]
+    fn an_event_id_that_may_be_personal_data_gets_no_path() {
+        assert!(PublicId::of("01X-a").is_some());
+        for private in ["jo@example.com", "+4915112345678", "a b", "a&b=\"<", ""] {
+            assert_eq!(PublicId::of(private), None, "{private:?}");
+        }
     }
 
     #[test]

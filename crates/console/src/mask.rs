@@ -79,7 +79,8 @@ const READABLE_IN_WEBHOOK: &[&str] = &[
     "data.recipients[].device_platform",
 ];
 
-/// Fields of an XDM event that every role may read. `*` is any one name, and `_*` is the tenant id.
+/// Fields of an XDM event that every role may read. `*` matches any one name, and `_*` matches a name that begins with
+/// `_`: the tenant's.
 const READABLE_IN_XDM: &[&str] = &[
     "_id",
     "timestamp",
@@ -152,7 +153,7 @@ struct Walk {
 /// Three forms of the path of a value: for pages, exact, and for the lookup in the tables.
 #[derive(Default)]
 struct Paths {
-    /// Path that a page may show, with names that may be values masked.
+    /// Path that a page may show: names that may be values are masked.
     shown: String,
     exact: String,
     /// Path for the lookup in the tables, with `[]` for every element.

@@ -1,5 +1,5 @@
-//! Access of the screens to the topics: the connection with the options of the operations, and observers that stop a
-//! job and limit its read rate.
+//! Access of the screens to the topics: the connection with the options of the operations, and observers that end an
+//! operation when its job is stopped and limit its read rate.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +28,7 @@ pub struct PipelineAccess {
     pub dedup_window: Duration,
     /// Maximum number of event ids per partition that the transformer keeps to detect duplicates.
     pub dedup_max_ids: u32,
-    /// Source of the services' offsets if the brokers do not store committed offsets, as in the demo.
+    /// Function that returns the services' offsets, for brokers that do not store committed offsets, as in the demo.
     pub handed: Option<PositionsOf>,
 }
 
@@ -37,7 +37,7 @@ pub struct PipelineAccess {
 pub struct PositionsOf(Arc<dyn Fn() -> Positions + Send + Sync>);
 
 impl PositionsOf {
-    /// Calls this function each time that offsets are needed.
+    /// Creates the value from a function, which is called each time that offsets are needed.
     pub fn new(positions: impl Fn() -> Positions + Send + Sync + 'static) -> Self {
         Self(Arc::new(positions))
     }
@@ -50,7 +50,7 @@ impl fmt::Debug for PositionsOf {
 }
 
 impl PipelineAccess {
-    /// Returns the source of the services' committed offsets.
+    /// Returns the committed offsets of the services, or the groups that have them.
     pub(crate) fn committed(&self) -> Committed {
         match &self.handed {
             Some(PositionsOf(positions)) => Committed::Handed(positions()),
@@ -58,8 +58,8 @@ impl PipelineAccess {
         }
     }
 
-    /// Returns the bound of a time range. Returns `None` if the brokers cannot look up offsets by time, so that
-    /// everything is read. The demo's embedded brokers return the end of the partition for every time.
+    /// Returns a bound of a time range, or `None` (no bound) if the brokers cannot look up offsets by time. The demo's
+    /// embedded brokers return the end of the partition for every time.
     pub(crate) fn bound(&self, millis: Option<i64>) -> Option<i64> {
         millis.filter(|_| self.handed.is_none())
     }
@@ -108,8 +108,8 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Blocks for as long as the limit requires after reading this number of records. Returns whether to continue
-    /// reading.
+    /// Counts `records` further records, and blocks until the limit allows the next read or `goes_on` returns `false`.
+    /// Returns whether to continue reading.
     pub(crate) fn has_read(&self, records: u64, goes_on: impl Fn() -> bool) -> bool {
         let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).after(records, Instant::now());
         // Sleep in short steps, so that a stop takes effect within 100 ms.

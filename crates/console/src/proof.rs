@@ -1,7 +1,7 @@
 //! Screen Proof: audits that check that every event of a time range has an outcome.
 //!
-//! An audit is a job: one runs at a time, its progress is shown, and it can be stopped. `source` runs the audit,
-//! `table` explains its result row by row, and `history` keeps the last results.
+//! An audit is a job: only one job runs at a time, the page shows its progress, and a user can stop it. `source` runs
+//! the audit, `table` explains the result row by row, and `history` keeps the last results.
 
 mod history;
 mod source;
@@ -99,7 +99,7 @@ struct Asked {
     id: u64,
 }
 
-/// Returns the progress of an audit, or redirects to its result when it has ended.
+/// Returns the progress of an audit, or redirects to the result when the audit has ended.
 async fn job(
     by: By<Viewer>,
     State(console): State<Console>,

@@ -38,7 +38,7 @@ impl<R: RequiredRole> FromRequestParts<Console> for By<R> {
     }
 }
 
-/// The argument types of a handler that begins with [`By`], with the role that it requires.
+/// The argument types of a handler, the first of which is [`By`], and the role that the handler requires.
 pub(crate) trait NamesRole {
     const ROLE: Role;
 }

@@ -23,11 +23,11 @@ use crate::state::Console;
 
 /// Timeout for the headers of a request, and for an idle connection.
 const HEAD: Duration = Duration::from_secs(30);
-/// The maximum size of the request headers.
+/// Maximum size of the request headers, in bytes.
 const BUFFER: usize = 32 * 1024;
 /// Maximum number of connections. At the limit, a new connection closes the oldest one, and its browser reconnects.
 const CONNECTIONS: usize = 200;
-/// Time that open responses have to end after the stop. Streams end at the stop.
+/// Time that open responses have to end after the stop. Streams end immediately.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// The console with a bound listener, before it serves requests.

@@ -199,7 +199,7 @@ impl Answer {
 }
 
 impl TestConsole {
-    /// Creates a console with these screens and additional options, whose users a proxy authenticates.
+    /// Creates a console with these screens and options. A proxy authenticates its users.
     pub(crate) fn new(screens: Screens, given: &[&str]) -> Self {
         let proxy = [
             "--console-auth=proxy",
@@ -217,8 +217,8 @@ impl TestConsole {
         Self { router: router(&console), console, log }
     }
 
-    /// Creates a console with a users file. It has one user for each role, whose name is the role's name and whose
-    /// password is [`PASSWORD`].
+    /// Creates a console with a users file. The file has one user for each role, with the name of the role and the
+    /// password [`PASSWORD`].
     pub(crate) fn with_passwords(folder: &Folder) -> Self {
         let path = folder.path("users");
         for role in Role::ALL {
@@ -282,7 +282,7 @@ pub(crate) fn by(role: Role, request: axum::http::request::Builder) -> axum::htt
 mod folder {
     use std::path::PathBuf;
 
-    /// A temporary folder that is removed with its files when it is dropped.
+    /// A temporary folder that is removed with its files when this value is dropped.
     pub(crate) struct Folder(PathBuf);
 
     impl Folder {

@@ -38,7 +38,7 @@ async fn every_route_refuses_exactly_the_roles_below_the_one_it_requires() {
 }
 
 #[tokio::test]
-async fn an_unknown_visitor_is_redirected_to_login_or_refused_on_every_route_with_a_role() {
+async fn every_route_with_a_role_redirects_an_unknown_visitor_to_login_or_refuses_the_request() {
     let (folder, proxied) = (Folder::new("unknown"), console());
     let console = TestConsole::with_passwords(&folder);
     for route in routes().table().iter().filter(|route| route.role.is_some()) {
@@ -72,7 +72,11 @@ async fn every_response_has_csp_nosniff_no_referrer_and_no_store() {
         assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
         assert!(policy.contains("frame-ancestors 'none'") && policy.contains("base-uri 'none'"), "{policy}");
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
-        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert_eq!(
+            answer.header("referrer-policy"),
+            "same-origin",
+            "with no-referrer, browsers send `Origin: null` for forms"
+        );
         assert_eq!(answer.header("cache-control"), "no-store");
         assert!(answer.headers.get("access-control-allow-origin").is_none());
     }
@@ -133,7 +137,7 @@ async fn a_form_over_the_size_limit_gets_413() {
 }
 
 #[tokio::test]
-async fn a_user_logs_in_with_a_new_session_id_and_logs_out() {
+async fn a_login_starts_a_new_session_and_a_logout_ends_it() {
     let folder = Folder::new("login");
     let console = TestConsole::with_passwords(&folder);
     let page =
@@ -150,7 +154,7 @@ async fn a_user_logs_in_with_a_new_session_id_and_logs_out() {
     assert!(wrong.status == StatusCode::UNAUTHORIZED && wrong.text.contains("is wrong"), "{wrong:?}");
     let right = post("/login", page.cookie(), form(&PASSWORD.replace(' ', "+"))).await;
     assert_eq!((right.status, right.header("location")), (StatusCode::SEE_OTHER, "/events"));
-    assert_ne!(right.cookie(), page.cookie(), "the session is a new one");
+    assert_ne!(right.cookie(), page.cookie(), "a login gets a new session id");
     let get = |cookie: String| {
         console.send(Request::get("/events").header("host", HOST).header("cookie", cookie).body(Body::empty()).unwrap())
     };

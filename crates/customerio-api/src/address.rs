@@ -150,7 +150,7 @@ impl ApiAddress {
         self.replaced_by.is_some()
     }
 
-    /// The address of the other region; `None` if one configured address replaces those of both regions.
+    /// The address of the other region; `None` if `CUSTOMERIO_API_URL` replaces the addresses of both regions.
     #[must_use]
     pub fn other_region(&self) -> Option<Self> {
         (!self.is_replaced()).then(|| Self::of(self.region.other()))

@@ -22,7 +22,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Shows only the length of the body: the body may repeat the request, and that of the token endpoint contains a token.
+/// Shows only the length of the body. A body may repeat the request, and the token endpoint's body contains a token.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer").field("status", &self.status).field("body_bytes", &self.body.len()).finish()
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_shapes_of_error_bodies_are_read() {
+    fn every_documented_shape_of_an_error_body_is_read() {
         assert_eq!(read(r#"{"errors":[{"detail":"not found","status":"404"}]}"#), ["not found"]);
         assert_eq!(read(r#"{"meta":{"error":"unauthorized"}}"#), ["unauthorized"]);
         let pointer = r#"{"errors":[{"status":"400","title":"Invalid","detail":"must be a URL","source":{"pointer":"/endpoint"}},

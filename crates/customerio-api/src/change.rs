@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use crate::event_name::{EventName, EventSelection};
 use crate::webhook::{MessageContent, READ_ONLY, Resolution, WRITABLE, Webhook, WebhookId, shown_url};
 
-/// The fields of a webhook to create. The webhook is always created disabled: until the receiver knows the signing key,
-/// it refuses each event, and Customer.io repeats a refused event only after an hour.
+/// The fields of a webhook to create. The webhook is always created disabled. Until the receiver knows the signing key,
+/// the receiver refuses each event, and Customer.io repeats a refused event only after an hour.
 ///
-/// This type is not `Clone`: after a create with an unknown outcome, only
+/// This type is not `Clone`, so a create with an unknown outcome cannot be repeated without a check: only
 /// [`UnconfirmedCreate::look_in`](crate::UnconfirmedCreate::look_in) returns the value.
 pub struct NewWebhook {
     /// Name that Customer.io shows.

@@ -67,7 +67,7 @@ impl ApiSettings {
             builder = builder.add_root_certificate(authority.clone());
         }
         let http = builder.build().map_err(|error| ClientError(error.to_string()))?;
-        Ok(Transport { http, budget: self.budget.clone(), retry: self.retry })
+        Ok(Transport { http, budget: self.budget.clone(), retry: self.retry, limit: None })
     }
 
     pub(crate) fn call(&self, api: Api, method: &str, path: &str) -> Call {
@@ -118,12 +118,19 @@ impl AppApiClient {
         Ok(Self { settings: settings.clone(), key, transport: settings.transport()? })
     }
 
-    /// This client with the address of the other region, to find out to which region a refused key belongs; `None` if
-    /// one configured address replaces those of both regions.
+    /// A copy of this client for the other region, to find out whether a refused key belongs there; `None` if
+    /// `CUSTOMERIO_API_URL` replaces the addresses of both regions.
     #[must_use]
     pub fn in_other_region(&self) -> Option<Self> {
         let address = self.settings.address.other_region()?;
         Some(Self { settings: ApiSettings { address, ..self.settings.clone() }, ..self.clone() })
+    }
+
+    /// This client with a time limit for each call. The limit covers all attempts of a call, and begins with its first
+    /// attempt: a call that waits for the request budget takes longer.
+    #[must_use]
+    pub fn answering_within(&self, limit: Duration) -> Self {
+        Self { transport: Transport { limit: Some(limit), ..self.transport.clone() }, ..self.clone() }
     }
 
     /// The address to which the client sends requests.

@@ -1,4 +1,4 @@
-//! Customer.io's credentials. None of them is ever printed; an App API key is shown as a fingerprint.
+//! Customer.io's credentials. No credential is ever printed; an App API key is shown as a fingerprint.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 /// The first characters of every service-account token.
 const SERVICE_ACCOUNT_PREFIX: &str = "sa_live_";
 
-/// Text that replaces a secret in a text from the API.
+/// Replacement for a secret that a text from the API contains.
 const REDACTED: &str = "[redacted]";
 
 /// The reason why a credential cannot be used, found before any request is sent. The message never contains the
@@ -119,7 +119,7 @@ fn checked<'a>(secret: &'a SecretString, variable: &'static str) -> Result<&'a s
     Ok(text)
 }
 
-/// Redacts the secret in a text from the API, which may repeat what it received.
+/// Redacts the secret in a text from the API, because the API may repeat a credential that it received.
 pub(crate) fn without_secret(text: &str, secret: &SecretString) -> String {
     match secret.expose_secret() {
         "" => text.to_owned(),

@@ -14,7 +14,7 @@ pub struct Call {
     pub method: String,
     /// The full URL. It contains neither a user name nor a query.
     pub url: String,
-    /// The configured region; `None` if one configured address replaces those of the regions.
+    /// The configured region; `None` if `CUSTOMERIO_API_URL` replaces the addresses of the regions.
     pub region: Option<Region>,
 }
 
@@ -81,7 +81,7 @@ pub enum ApiError {
         call: Call,
         /// HTTP status code.
         status: u16,
-        /// Error texts of the response, each with the field that it is about if the response contains one.
+        /// Error texts of the response, each with the name of its field if the response contains one.
         details: Vec<ErrorDetail>,
         /// Names of fields in the request that this version does not know and sent back as they were received.
         unknown_fields: Vec<String>,
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_for_a_refused_key_contains_both_causes_and_the_region_to_try() {
+    fn the_message_for_a_refused_key_names_the_variable_and_the_region_to_try() {
         let error = |region| ApiError::KeyRefused { call: call(region), details: Vec::new() }.to_string();
         let us = error(Some(Region::Us));
         assert!(us.contains("CUSTOMERIO_APP_API_KEY is wrong") && us.contains("CUSTOMERIO_REGION=eu"), "{us}");
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_webhook_of_a_create_without_a_response_is_searched_by_name_and_endpoint() {
+    fn an_unconfirmed_create_is_looked_up_by_name_and_endpoint() {
         let entry = |id: u64, name: &str, endpoint: &str| json!({"id": id, "name": name, "endpoint": endpoint});
         let ours = entry(1, "ours", "https://X.example:443/hook");
         let others = [entry(2, "ours", "https://other.example/hook"), entry(3, "theirs", "https://x.example/hook")];

@@ -10,8 +10,8 @@ use std::str::FromStr;
 
 use customerio::catalogue::{CATALOGUE, CatalogueEvent, ObjectType};
 
-/// Events whose payload is documented, so that they are in the catalogue, but which are not in the App API's list of
-/// event names. Such a subscription is kept if an existing webhook has it, and never added.
+/// Events that are in the catalogue, because their payload is documented, but not in the App API's list of event names.
+/// An update keeps a subscription to such an event if the webhook has one, and never adds one.
 const NOT_IN_THE_APP_API: &[&str] = &["slack_undeliverable"];
 
 /// The name of an event in a webhook's list, as the API spells it.

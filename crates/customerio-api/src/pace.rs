@@ -1,4 +1,4 @@
-//! The pace of requests and the rule for repeating them: decisions on values, without a clock.
+//! The request rate and the retry rule, without a clock: callers pass in the current time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Slots {
 /// The number of attempts and the waits between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The maximum number of attempts for a request; with 1, it is never repeated.
+    /// The maximum number of attempts for a request; with 1, no request is repeated.
     pub attempts: u32,
     /// The wait after the first attempt; it doubles with each further attempt.
     pub first_wait: Duration,

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn methods_and_paths_are_as_documented() {
+    fn requests_without_a_body_have_the_documented_method_path_and_key() {
         let id = WebhookId(4);
         for (request, line, with_key) in [
             (ApiRequest::list_webhooks(), "GET /v1/reporting_webhooks", true),

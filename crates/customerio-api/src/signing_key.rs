@@ -4,7 +4,7 @@
 //! /v1/environments/{id}/signing_secret` of the API behind Customer.io's web pages. Two things are not verified: the
 //! shape of the response, and whether the key is the one that signs reporting webhooks. Therefore the response is
 //! parsed leniently, and the caller has to verify the key by a signed round trip before it enables a webhook. This
-//! crate never rotates a key, because every other receiver in the workspace would then refuse its webhooks.
+//! crate never rotates a key, because every other receiver in the workspace would then refuse webhooks.
 
 use std::fmt;
 use std::pin::Pin;
@@ -189,7 +189,7 @@ const KEY_NAMES: [&str; 6] = ["signing_secret", "signing_key", "webhook_signing_
 /// Minimum length of a text that is accepted as a key.
 const SHORTEST_KEY: usize = 16;
 
-/// Searches a response for the key: the response itself, its fields with one of [`KEY_NAMES`], or the objects in it.
+/// Searches for the key: in the value itself, then in its fields with one of [`KEY_NAMES`], then in the objects in it.
 fn find_key(value: &Value) -> Option<&str> {
     let is_key = |text: &&str| text.len() >= SHORTEST_KEY && text.bytes().all(|byte| byte.is_ascii_graphic());
     match value {

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::RequestBuilder;
@@ -20,6 +21,8 @@ pub(crate) struct Transport {
     pub(crate) http: reqwest::Client,
     pub(crate) budget: RequestBudget,
     pub(crate) retry: RetryPolicy,
+    /// Time limit of a request with all its attempts, from its first attempt on; `None` if only each attempt has one.
+    pub(crate) limit: Option<Duration>,
 }
 
 /// Leaves out the HTTP client, because its proxy's address may contain a password.
@@ -60,17 +63,20 @@ impl Attempt {
 
 impl Transport {
     pub(crate) async fn send(&self, repeat: Repeat, build: impl Fn(&reqwest::Client) -> RequestBuilder) -> Sent {
-        let (mut attempts, mut earlier_unknown) = (0, false);
+        let (mut attempts, mut earlier_unknown, mut end) = (0, false, None);
         loop {
             tokio::time::sleep_until(self.budget.reserve(Instant::now())).await;
             attempts += 1;
-            let last = attempt(build(&self.http)).await;
+            // The wait for the request budget says nothing about Customer.io, so it does not count.
+            end = end.or_else(|| self.limit.map(|limit| Instant::now() + limit));
+            let last = attempt_until(end, build(&self.http)).await;
             let ended = last.ended();
             if ended == Ended::Answered(429) {
                 // All clients that share the budget wait as well, even if this request is not repeated.
                 self.budget.pause(Instant::now() + self.retry.wait(attempts));
             }
-            let Some(wait) = self.retry.wait_after(attempts, repeat, ended) else {
+            let wait = self.retry.wait_after(attempts, repeat, ended);
+            let Some(wait) = wait.filter(|wait| end.is_none_or(|end| Instant::now() + *wait < end)) else {
                 return Sent { last, attempts, earlier_unknown };
             };
             earlier_unknown |= ended.is_unknown();
@@ -79,6 +85,17 @@ impl Transport {
                 tokio::time::sleep(wait).await;
             }
         }
+    }
+}
+
+/// An attempt that ends at `end` at the latest.
+async fn attempt_until(end: Option<Instant>, request: RequestBuilder) -> Attempt {
+    match end {
+        None => attempt(request).await,
+        Some(end) => match tokio::time::timeout_at(end, attempt(request)).await {
+            Ok(last) => last,
+            Err(_) => Attempt::NoAnswer("the time-out has passed".to_owned()),
+        },
     }
 }
 

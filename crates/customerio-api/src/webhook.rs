@@ -49,8 +49,8 @@ pub enum MessageContent {
 
 /// An existing webhook.
 ///
-/// The value keeps every field that the API returned, including fields that this version does not know: an update
-/// replaces the whole webhook, and [`WebhookUpdate`](crate::WebhookUpdate) starts from this value.
+/// The value keeps every field that the API returned, including fields that this version does not know. An update
+/// replaces the whole webhook, so [`WebhookUpdate`](crate::WebhookUpdate) starts from this value.
 #[derive(Clone, PartialEq)]
 pub struct Webhook {
     id: WebhookId,
@@ -201,7 +201,7 @@ pub(crate) fn shown_url(text: &str) -> String {
     let had_query = url.query().is_some();
     url.set_query(None);
     url.set_fragment(None);
-    // Both calls fail only for a URL that cannot have a user name, and such a URL has none.
+    // Both calls fail only for a URL that cannot have a user name, such as `mailto:`. Then only the scheme is shown.
     if url.set_username("").is_err() || url.set_password(None).is_err() {
         return format!("{}:…", url.scheme());
     }
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_events_and_fields_are_kept() {
+    fn unknown_events_and_fields_of_a_webhook_are_kept() {
         let mut value = with("events", json!(["email_sent", "line_sent"]));
         value["batching"] = json!({"size": 10});
         let webhook = Webhook::parse(&value).unwrap();

@@ -1,10 +1,9 @@
 //! The meaning of librdkafka's error codes. Every decision of this crate that depends on a code is made here, so that
-//! the decisions can be compared. The test lists the decisions for all codes.
+//! the decisions can be compared. A test lists the decisions for all codes.
 //!
-//! What rdkafka reports as a variant or as a flag of an error, and not as a code, is evaluated where it is used: the
-//! end of a partition, a fatal error of a poll, a failed seek or flush, and whether an error of a transaction is fatal,
-//! retriable or needs an abort. Some errors are made up with a code, for example a time-out of this crate; nothing is
-//! decided there.
+//! Other modules also decide by the variant or the flags of rdkafka's errors, which are not codes: the end of a
+//! partition, a fatal error of a poll, a failed seek or flush, and whether an error of a transaction is fatal,
+//! retriable or needs an abort. Other modules also create errors with a code, for example for a timeout of this crate.
 
 use contract::remedy::CREATE_TOPIC;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
@@ -65,7 +64,7 @@ pub(crate) fn is_purged(code: Code) -> bool {
 }
 
 /// Whether the error only follows from an earlier one: the brokers do not know the transaction, because they refused an
-/// earlier request of it.
+/// earlier request of this transaction.
 pub(crate) fn is_in_consequence(code: Code) -> bool {
     code == Code::InvalidTransactionalState
 }
@@ -73,7 +72,7 @@ pub(crate) fn is_in_consequence(code: Code) -> bool {
 /// The reason why the group refuses a request of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The group is between two generations. It accepts requests again from the members of the next one.
+    /// The group is between two generations. It accepts requests again from the members of the next generation.
     Rebalancing,
     /// The group no longer knows this member.
     Evicted,
@@ -99,12 +98,12 @@ pub(crate) fn is_existing_topic(code: Code) -> bool {
     code == Code::TopicAlreadyExists
 }
 
-/// Whether this client may not know the partitions of a topic, however often it asks.
+/// Whether this client lacks the permission to query a topic, so that repeating the query does not help.
 pub(crate) fn forbids_topic(code: Code) -> bool {
     code == Code::TopicAuthorizationFailed
 }
 
-/// Whether other errors, which are more specific, come before this one: those of the single brokers.
+/// Whether this error only summarises more specific errors, which librdkafka has reported for the individual brokers.
 pub(crate) fn is_unspecific(code: Code) -> bool {
     code == Code::AllBrokersDown
 }

@@ -6,6 +6,7 @@
 
 mod assignment;
 mod client;
+pub mod cluster;
 mod committer;
 pub mod connection;
 pub mod consumed;
@@ -36,6 +37,7 @@ pub mod topic;
 pub mod topic_settings;
 pub mod transaction;
 mod watermarks;
+pub mod write_probe;
 
 pub use connection::{Connection, KafkaArgs};
 pub use contract::{OptionalTopic, TopicName};

@@ -18,6 +18,9 @@ use crate::error_table::{is_existing_topic, is_missing_topic};
 use crate::partition_list;
 use crate::watermarks::{Watermarks, watermarks};
 
+/// Maximum time from the creation of a topic until a broker knows it.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+
 /// Settings of a topic to create.
 #[derive(Debug, Clone)]
 pub struct TopicSpec {
@@ -88,8 +91,8 @@ impl Topics {
     /// Returns the number of partitions of `topic`. Repeats the query until a broker responds or `timeout` is over.
     ///
     /// # Errors
-    /// [`KafkaError::NoTopic`] as soon as a broker reports this, [`KafkaError::Unreachable`] if no broker responds or
-    /// the topic has no leader.
+    /// [`KafkaError::NoTopic`] as soon as a broker reports that the topic is missing, [`KafkaError::Unreachable`] if no
+    /// broker responds or the topic has no leader.
     pub fn partitions(&self, topic: &TopicName, timeout: Duration) -> Result<usize, KafkaError> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -181,7 +184,8 @@ impl Topics {
         metadata.map(|metadata| metadata.brokers().len()).map_err(|error| self.unreachable(timeout, &error.to_string()))
     }
 
-    /// Creates the topic if it does not exist. Partitions and settings of an existing topic are not changed.
+    /// Creates the topic if it does not exist, and waits until a broker knows it: a service that starts right afterwards
+    /// would end with "the topic does not exist". Partitions and settings of an existing topic are not changed.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason.
@@ -195,12 +199,28 @@ impl Topics {
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(15)));
         let answer = admin.create_topics([&topic], &options).await.map_err(KafkaError::during("creating a topic"))?;
         match answer.into_iter().next() {
-            Some(Ok(_)) => Ok(Ensured::Created),
+            Some(Ok(_)) => {
+                self.wait_until_known(&spec.name)?;
+                Ok(Ensured::Created)
+            }
             Some(Err((_, code))) if !is_existing_topic(code) => {
                 Err(KafkaError::during("creating a topic")(rdkafka::error::KafkaError::AdminOp(code)))
             }
             Some(Err(_)) | None => {
                 Ok(Ensured::Exists { partitions: self.partitions(&spec.name, Duration::from_secs(10))? })
+            }
+        }
+    }
+
+    /// Waits until a broker knows a topic that the controller has created.
+    fn wait_until_known(&self, topic: &TopicName) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + KNOWN_WITHIN;
+        loop {
+            match self.partitions(topic, KNOWN_WITHIN) {
+                Err(KafkaError::NoTopic(_)) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                known => return known.map(drop),
             }
         }
     }
@@ -224,7 +244,7 @@ impl Topics {
     }
 
     /// Increases the number of partitions of a topic to `partitions`. Existing records stay in their partitions, but
-    /// keys go to other partitions from now on.
+    /// new records of the same key may go to another partition.
     ///
     /// # Errors
     /// [`KafkaError::Operation`] with the broker's reason, for example that the topic already has that many partitions.

@@ -23,8 +23,8 @@ pub enum OperatorError {
     /// The topic has no dead letter at this position.
     #[error("there is no dead letter at {0}")]
     NoDeadLetter(Position),
-    /// The request includes dead letters of the sink, and does not specify how to replay them. The value is their
-    /// number.
+    /// The request includes dead letters of the sink or of Platform, and does not specify how to replay them. The value
+    /// is their number.
     #[error("{0} of the chosen dead letters are the sink's: say whether to send them as they are or to map them again")]
     HowToReplay(u64),
     /// The operation would resolve more dead letters than a person confirmed. Nothing was written.
@@ -37,7 +37,7 @@ pub enum OperatorError {
         /// Number of dead letters that the operation would resolve now.
         resolves: usize,
     },
-    /// Records expired while they were read, so that related records may be missing.
+    /// Records expired during every attempt to read the topics, so the audit has no reliable result.
     #[error(
         "records expired while they were read, {attempts} times in a row; audit only records that are younger than the topics' retention"
     )]

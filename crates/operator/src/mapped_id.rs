@@ -13,7 +13,7 @@ use crate::record::unpacked;
 
 /// Returns the id that the mapping derives from an event id; `None` if the mapping refuses the event id.
 pub(crate) fn mapped_id(event_id: &str) -> Option<String> {
-    // Maps an event that has only an id, so that the result always agrees with the mapping.
+    // Calls the mapping with an event that has only an id, so that this function always agrees with the mapping.
     let event = json!({
         "event_id": event_id, "object_type": "email", "metric": "sent", "timestamp": 1_700_000_000, "data": {},
     });

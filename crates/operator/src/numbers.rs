@@ -1,6 +1,6 @@
-//! Numbers as operators read them.
+//! Formats numbers as text.
 
-/// A count with separated thousands.
+/// Formats a count with commas between thousands.
 #[must_use]
 pub fn thousands(count: u64) -> String {
     let digits = count.to_string();
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_separated() {
+    fn a_count_has_commas_between_thousands() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Connects an operator to the pipeline and reads its topics.
+//! Reads the topics of the pipeline and the committed offsets of its services.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ impl Default for Groups {
     }
 }
 
-/// Source of the services' committed offsets.
+/// The committed offsets of the services, or the groups that have them.
 #[derive(Debug, Clone)]
 pub enum Committed {
     /// The brokers have the committed offsets of these groups.
@@ -55,7 +55,8 @@ pub struct Positions {
 }
 
 impl Committed {
-    /// Returns the committed offsets. This must happen before the ends of the topics are read.
+    /// Returns the committed offsets. Call this function before reading the ends of the topics: all output of the
+    /// committed offsets is then before those ends.
     pub(crate) fn positions(&self, topics: &PipelineTopics, offsets: &Offsets) -> Result<Positions, KafkaError> {
         match self {
             Self::Handed(positions) => Ok(positions.clone()),
@@ -89,7 +90,7 @@ impl Pipeline<'_> {
         self.progress.report(progress);
     }
 
-    /// Whether the operation continues after these further records.
+    /// Reports `records` further records to the observer. Returns whether the operation continues.
     pub(crate) fn goes_on_after(&self, records: usize) -> bool {
         self.progress.has_read(records as u64)
     }
@@ -207,7 +208,7 @@ mod tests {
     use crate::progress::Observer;
 
     #[test]
-    fn a_time_limit_shortens_every_wait_and_causes_only_timeout_errors() {
+    fn a_time_limit_shortens_every_wait_and_is_the_cause_only_of_timeout_errors() {
         let silence = || KafkaError::Silence {
             topic: "raw".to_owned(),
             partition: Partition(0),

@@ -33,13 +33,14 @@ pub enum Progress {
 }
 
 /// Receives the progress of an operation; several threads may call it. Every function that takes a [`Progress`]
-/// implements it.
+/// implements this trait.
 pub trait Observer: Sync {
     /// Receives a progress report.
     fn report(&self, progress: Progress);
 
-    /// Called after every `records` further records that were read. It may wait to limit the rate, and returns whether
-    /// the operation continues. If not, the operation ends with [`kafka::KafkaError::GivenUp`].
+    /// Called after every `records` further records that were read. The observer may wait to limit the rate, and
+    /// returns whether the operation continues. If not, a read ends with [`kafka::KafkaError::GivenUp`], and a replay
+    /// or discard that has begun to write returns what it has done.
     fn has_read(&self, _records: u64) -> bool {
         true
     }

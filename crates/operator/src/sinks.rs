@@ -241,7 +241,8 @@ mod tests {
         }
     }
 
-    /// Starts a service with an admin server. A sink also shows its hold in its metrics.
+    /// Starts the admin server of a service. With `offers`, the service can be held. A sink also reports its hold in
+    /// its metrics.
     async fn service(name: &str, offers: bool) -> (String, CancellationToken) {
         let registry = service::registry(name);
         let hold = OperatorHold::default();

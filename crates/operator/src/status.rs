@@ -22,6 +22,7 @@ pub use admin::{AdminAddresses, AdminError, client, look};
 pub use asked::Asked;
 pub use compute::status;
 pub use exposition::{Exposition, Histogram, NotASample, Sample};
+pub use findings::OLDEST as OLDEST_SECONDS;
 pub use history::History;
 pub use inquiry::{Inquiry, Outside, WebhookAccess};
 pub use look::{Answer, Look};

@@ -11,7 +11,7 @@ pub(crate) struct EventReader(Option<Decoder>);
 /// A decoded event.
 pub(crate) struct ReadEvent {
     pub(crate) event: ExperienceEvent<'static>,
-    /// Whether the schema is in a Schema Registry, so that this build's schema was used instead.
+    /// Whether the event was decoded with this build's schema, because its own schema is only in a Schema Registry.
     pub(crate) assumed: bool,
 }
 

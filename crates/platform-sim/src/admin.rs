@@ -47,7 +47,7 @@ pub(crate) async fn faults(AxumState(state): Shared) -> Json<Vec<Fault>> {
     Json(state.faults())
 }
 
-/// One fault, or a script of several.
+/// One fault, or several faults in the order in which they apply.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Faults {

@@ -1,10 +1,12 @@
 //! Simulates Experience Platform's control plane: Schema Registry, Catalog, Identity, Flow Service, sandboxes, access
 //! control, and the results of accepted events.
 //!
-//! The simulated control plane keeps state, like Platform: objects refer to each other, titles are unique, updates need
-//! the current version, lists have pages, a new object becomes visible only after a delay, and events that are sent too
-//! early are lost. The simulator is stricter than Platform: it refuses every unknown path, query parameter and member
-//! of a body. Permissions, namespaces and responses follow Adobe's specification files. Where these define nothing, a
+//! The simulated control plane keeps state, like Platform. Objects refer to each other, titles are unique, an update
+//! with an outdated version is refused, and lists have pages. A new object becomes visible only after a delay. Events
+//! that are sent too early after a change are lost.
+//!
+//! The simulator is stricter than Platform: it refuses every unknown path, query parameter and member of a body.
+//! Permissions, namespaces and responses follow Adobe's specification files. Where these files define nothing, a
 //! comment in the code says so.
 
 #![allow(clippy::result_large_err, reason = "a refusal is an answer like any other, and used at once")]

@@ -12,8 +12,8 @@
 //! | `sim-app-key-eu` | 401: the key belongs to another region |
 //! | `sim-track-key` | 401: the key belongs to another API |
 //! | `sim-app-key-send-only` | 403, except for the list of workspaces: the scope of the key is too small |
-//! | `sim-app-key-elsewhere` | 403: this address is not on the key's list of allowed addresses |
-//! | `sa_live_sim` | a service-account token: access to the signing keys of the workspaces |
+//! | `sim-app-key-elsewhere` | 403: the client's address is not on the key's list of allowed addresses |
+//! | `sa_live_sim` | a service-account token: in exchange, an access token for the signing keys of the workspaces |
 //!
 //! Admin requests: `GET /admin/customerio` (workspaces with their signing keys, and all webhooks),
 //! `POST /admin/customerio/events`, `PATCH /admin/customerio/webhooks/{id}` (a change in Customer.io's user interface),

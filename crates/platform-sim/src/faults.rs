@@ -1,5 +1,8 @@
-//! Faults of streaming ingestion. Faults apply one after the other, each to a number of ingestion requests, for a time,
-//! or until the faults are cleared. Poison and rate limits apply in addition.
+//! Faults of streaming ingestion and IMS.
+//!
+//! The kinds `Tokens`, `Clock`, `Poison` and `Limit` apply from the moment they are added until the faults are cleared.
+//! `ExpireTokens` has its effect once, when it is added. Faults of all other kinds apply one after the other, each to a
+//! number of ingestion requests, for a time, or until the faults are cleared.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,7 +31,7 @@ pub struct Fault {
 pub enum FaultKind {
     /// No fault: a pause between two faults.
     None,
-    /// Every request gets this status, and no message is accepted. A redirect leads to the inlet itself.
+    /// Every request gets this status, and no message is accepted. A redirect has the inlet as its target.
     Status {
         /// HTTP status code.
         status: u16,
@@ -106,9 +109,9 @@ pub enum FaultKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
-    /// `{"statusCode", "message"}`, which is matched by its position (Adobe's documentation).
+    /// `{"statusCode", "message"}`: the position of the entry identifies the message (Adobe's documentation).
     A,
-    /// `{"xactionId": "…-index", "status", "message"}`, which is matched by its index (Adobe's connector).
+    /// `{"xactionId": "…-index", "status", "message"}`: the index identifies the message (Adobe's connector).
     B,
     /// Alternates between `A` and `B`.
     Mixed,

@@ -73,12 +73,13 @@ pub(crate) async fn single(
     answer
 }
 
-/// Returns the flow id that a request contains for all its messages.
+/// Returns the flow id in the request's header. It applies to each message that contains no flow id.
 fn flow_id(headers: &HeaderMap) -> Option<&str> {
     headers.get("x-adobe-flow-id").and_then(|value| value.to_str().ok())
 }
 
-/// Records the results of a request's messages, and stores the events that got a success response.
+/// Records the results of a request's messages in the control plane, and stores the accepted events, including those
+/// that fail later. Lost events are not stored, although they get a success response.
 fn take(state: &State, inlet: &Inlet, deliveries: Vec<Delivery>) {
     state.control.record(inlet, &deliveries);
     for delivery in deliveries {
@@ -89,7 +90,7 @@ fn take(state: &State, inlet: &Inlet, deliveries: Vec<Delivery>) {
     }
 }
 
-/// Checks a request: fault, address, size, token.
+/// Applies the latency and a delay or status fault, and then checks the inlet, the size and the token of a request.
 async fn gate(
     state: &State,
     inlet: &str,
@@ -105,8 +106,8 @@ async fn gate(
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             let mut answer = (status, body.clone().unwrap_or_default()).into_response();
             if status.is_redirection() {
-                // Redirects to the real path, so that a client that follows the redirect is visible in the accepted
-                // messages.
+                // The target is the real path: if a client follows the redirect, its messages are among the accepted
+                // ones.
                 let place = format!("/collection/batch/{}", settings.inlet_id);
                 if let Ok(place) = place.parse() {
                     answer.headers_mut().insert(header::LOCATION, place);

@@ -1,9 +1,8 @@
-//! A simulator of the Experience Platform endpoints that this product uses: IMS tokens, streaming ingestion and the
-//! control plane, with faults.
+//! A simulator of the endpoints that this product uses, with faults on demand. For Experience Platform, these are IMS
+//! tokens, streaming ingestion and the control plane; for Customer.io, see [`customerio`].
 //!
-//! The simulator behaves as Adobe's documentation describes and checks ingested messages like Platform. It stores the
-//! accepted ids in memory, so that a test can look up each one. The crate does not know Kafka and stores nothing on
-//! disk.
+//! The simulator behaves as Adobe's documentation describes and checks ingested messages as Platform does. A test can
+//! look up each accepted id. The crate does not use Kafka, and keeps all data in memory.
 
 mod admin;
 mod control;
@@ -34,7 +33,7 @@ pub use state::Stats;
 use line::{Breaker, Lines};
 use state::State;
 
-/// A simulator that runs in the background until it is dropped or stopped.
+/// A simulator that runs in the background until [`Simulator::stop`] is called. Dropping the value does not stop it.
 #[derive(Debug)]
 pub struct Simulator {
     address: SocketAddr,

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// A listener whose connections can be broken by a [`Breaker`].
 pub(crate) struct Lines(pub(crate) TcpListener);
 
-/// Breaks the connection of a request: nothing more is written, and the connection ends.
+/// Breaks the connection of a request: the next write fails, so nothing more is sent and the connection ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Breaker(Arc<AtomicBool>);
 
@@ -24,7 +24,7 @@ impl Breaker {
     }
 }
 
-/// A connection that fails all writes after its breaker was used.
+/// A connection on which every write fails after its [`Breaker`] was used.
 pub(crate) struct Line {
     stream: TcpStream,
     breaker: Breaker,

@@ -1,4 +1,4 @@
-//! Checks a message like Platform before it accepts one (streaming ingestion API; streaming validation).
+//! Checks a message by the rules of Adobe's documentation of streaming ingestion and streaming validation.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub(crate) struct Destination {
     pub(crate) tenant: String,
 }
 
-/// Checks a message. Returns the event's id and the event, or a text about what is wrong.
+/// Checks a message. Returns the event's id and the event, or the reason why Platform refuses the message.
 pub(crate) fn check(message: &Value, destination: &Destination) -> Result<(String, Value), String> {
     let header = message.get("header").filter(|header| header.is_object());
     let header = header.ok_or("The 'header' field is mandatory and cannot be null or empty")?;

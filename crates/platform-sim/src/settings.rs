@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Organisation and objects of the simulator, and its behaviour.
 #[derive(Debug, Clone)]
 pub struct SimSettings {
-    /// Id of the inlet, as in its address. It must begin with `sim`, by which the sink recognises a simulator.
+    /// Id of the inlet, as in its address. It must begin with `sim`: the sink recognises a simulator by this prefix.
     pub inlet_id: String,
     /// `$id` of the schema that exists from the start.
     pub schema_id: String,
@@ -55,8 +55,8 @@ pub struct ControlOptions {
     pub fresh: bool,
     /// Time after the creation of an object in which lists and look-ups do not return it.
     pub visible_after: Duration,
-    /// Factor for the times in which events are lost (five minutes after a change of a flow, fifteen minutes after a
-    /// change of a schema) and for the hour of a flow run. With 0, no event is lost.
+    /// Factor for the times after a change in which events are lost: five minutes for a flow, fifteen minutes for a
+    /// schema. With 0, no event is lost because of a change. The length of a flow run, one hour, has the same factor.
     pub settle_scale: f64,
     /// Maximum number of entries on a page.
     pub page_size: usize,

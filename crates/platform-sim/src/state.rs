@@ -17,14 +17,14 @@ pub struct Stats {
     pub requests: BTreeMap<u16, u64>,
     /// Number of accepted messages, including repeats.
     pub accepted: u64,
-    /// Number of different `_id`s that were accepted.
+    /// Number of different `_id`s that were accepted; 0 if accepted events are only counted (`count_only`).
     pub distinct: u64,
     /// Number of refused messages.
     pub refused: u64,
     /// Number of issued tokens.
     pub tokens: u64,
-    /// Number of messages that got a success response and never arrive, because they were sent too early after a change
-    /// or without a flow.
+    /// Number of messages that got a success response and never arrive. They were sent too early after a change of a
+    /// flow or schema, or without an enabled flow.
     #[serde(default)]
     pub lost: u64,
 }
@@ -49,7 +49,7 @@ struct Inner {
     batches: u64,
 }
 
-/// Rule for messages that are never accepted.
+/// Rule for messages that are never accepted, from the fault [`FaultKind::Poison`].
 #[derive(Debug, Clone)]
 pub(crate) struct Poison {
     pub(crate) prefix: String,
@@ -68,8 +68,8 @@ struct Limits {
 }
 
 impl Limits {
-    /// Whether another request with this number of messages is within the limits of the current second. If so, it is
-    /// counted.
+    /// Returns true, and counts a request with this number of messages, if no limit has been reached in the current
+    /// second. The messages of this request may exceed the limit.
     fn take(&mut self, second: u64, records: u64) -> bool {
         if self.second != second {
             (self.second, self.seen_requests, self.seen_records) = (second, 0, 0);
@@ -182,7 +182,7 @@ impl State {
         self.lock().poisons.clone()
     }
 
-    /// Whether a request with this number of messages is within the limits. If so, it is counted.
+    /// Returns true, and counts a request with this number of messages, if no limit has been reached in this second.
     pub(crate) fn is_within_limits(&self, second: u64, records: usize) -> bool {
         self.lock().limits.take(second, records as u64)
     }

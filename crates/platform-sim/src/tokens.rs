@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::state::State;
 
-/// Issues a token for the right credential. All four form fields are mandatory.
+/// Issues a token for the credential in [`SimSettings`](crate::SimSettings). All four form fields are mandatory.
 pub(crate) async fn issue(AxumState(state): AxumState<Arc<State>>, body: String) -> Response {
     if let Some((status, body)) = state.token_answer() {
         return (StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), body).into_response();

@@ -1,8 +1,9 @@
-//! Tests the simulated App API over HTTP, and the calls of the webhooks.
+//! Tests the simulated App API over HTTP, and the calls of webhooks by the simulator.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -77,7 +78,7 @@ impl Receiver {
 }
 
 #[tokio::test]
-async fn undocumented_requests_are_refused() {
+async fn requests_with_an_undocumented_field_method_path_or_parameter_are_refused() {
     let setup = Setup::start().await;
     let good = json!({"name": "a", "endpoint": "https://x.example/hook", "events": ["email_sent"]});
     let id = setup.webhook("https://x.example/hook", &[]).await;
@@ -102,7 +103,7 @@ async fn undocumented_requests_are_refused() {
     }
     let url = format!("http://{}{WEBHOOKS}", setup.simulator.address());
     let text = setup.http.post(url).bearer_auth("sim-app-key").body(good.to_string()).send().await.unwrap();
-    assert_eq!(text.status().as_u16(), 400, "a body without its media type");
+    assert_eq!(text.status().as_u16(), 400, "a JSON body without its media type is refused");
 }
 
 #[tokio::test]
@@ -117,6 +118,18 @@ async fn an_eleventh_request_in_a_second_gets_429_without_retry_after() {
     if start.elapsed().as_millis() < 1000 {
         assert_eq!(last, (429, json!({"meta": {"error": "too many requests"}})));
     }
+}
+
+#[tokio::test]
+async fn a_late_request_is_recorded_even_if_its_client_times_out_before_the_response() {
+    let setup = Setup::start().await;
+    let fault = json!({"fault": "late", "millis": 60_000});
+    assert_eq!(setup.send(Method::POST, "/admin/customerio/faults", Some(fault)).await.0, 204);
+    let url = format!("http://{}{WEBHOOKS}", setup.simulator.address());
+    let request = setup.http.get(url).bearer_auth("sim-app-key").timeout(Duration::from_millis(500));
+    assert!(request.send().await.unwrap_err().is_timeout());
+    let (_, seen) = setup.send(Method::GET, "/admin/customerio/requests", None).await;
+    assert_eq!((seen.as_array().unwrap().len(), &seen[0]["status"]), (1, &json!(200)), "{seen}");
 }
 
 #[tokio::test]
@@ -153,7 +166,7 @@ async fn an_event_is_signed_and_sent_to_the_enabled_webhooks_that_subscribe_to_i
 }
 
 #[tokio::test]
-async fn the_body_of_an_event_contains_content_on_request_or_is_sent_as_given() {
+async fn a_webhook_with_content_gets_the_content_and_a_given_body_is_sent_unchanged() {
     let setup = Setup::start().await;
     let receiver = Receiver::default();
     let url = receiver.start(200).await;

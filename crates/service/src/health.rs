@@ -1,10 +1,11 @@
-//! `--health`: checks whether the running service is ready. Images without a shell use this as their health check.
+//! `--health`: checks whether the running service is ready. Container images without a shell use it as their health
+//! check.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Time limit for the connection and for each read.
+/// Time limit for connecting and for each read.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Maximum number of bytes that are read from a response. Only the status line and the reason are needed.
@@ -27,12 +28,16 @@ pub(crate) fn ask(listens: SocketAddr) -> Result<(), HealthError> {
     let response = get(address).map_err(|source| HealthError::NoResponse { address, source })?;
     match response.split(' ').nth(1) {
         Some("200") => Ok(()),
-        _ => Err(HealthError::NotReady(last_line(&response).to_owned())),
+        _ => {
+            let reason = last_line(&response);
+            Err(HealthError::NotReady(reason.strip_prefix("not ready: ").unwrap_or(reason).to_owned()))
+        }
     }
 }
 
 /// Returns the address for the request: loopback, if the service listens on every address.
-fn reachable(listens: SocketAddr) -> SocketAddr {
+#[must_use]
+pub fn reachable(listens: SocketAddr) -> SocketAddr {
     let ip = match listens.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -52,7 +57,8 @@ fn get(address: SocketAddr) -> std::io::Result<String> {
 
 /// Returns the last line of the body, which contains the reason.
 fn last_line(response: &str) -> &str {
-    response.trim_end().rsplit('\n').next().map_or("an empty response", str::trim)
+    let line = response.trim_end().rsplit('\n').next().map_or("", str::trim);
+    if line.is_empty() { "an empty response" } else { line }
 }
 
 #[cfg(test)]
@@ -82,8 +88,9 @@ mod tests {
 
     #[test]
     fn the_health_check_of_an_unready_service_fails_with_its_reason() {
-        let address = responding("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 9\r\n\r\nstarting\n");
+        let address = responding("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 20\r\n\r\nnot ready: starting\n");
         assert_eq!(ask(address).unwrap_err().to_string(), "not ready: starting");
+        assert_eq!(ask(responding("")).unwrap_err().to_string(), "not ready: an empty response");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub use backoff::Backoff;
 pub use clock::unix_millis;
 pub use config::{ServiceArgs, ServiceConfig, Unusable};
 pub use dead_letter_limit::{DeadLetterLimit, RecentOutcomes};
+pub use health::reachable;
 pub use hold::{OPERATOR_HEADER, OperatorHold};
 pub use main_loop::{Context, run_service, shutdown_on_signal};
 pub use open_files::allow_open_files;

@@ -95,7 +95,7 @@ impl Variables {
         Ok(self)
     }
 
-    /// Like [`Self::with_file`], with the text of the file.
+    /// Like [`Self::with_file`], but takes the text of the file instead of its path.
     ///
     /// # Errors
     /// [`EnvFileError`].
@@ -106,7 +106,7 @@ impl Variables {
     fn find(&self, name: &OsStr, environment: Option<OsString>) -> Found<'_> {
         let says_none = EMPTY_MEANS_NONE.iter().any(|exempt| *exempt == name);
         let is_set = |value: &str| says_none || !value.trim().is_empty();
-        // A value that is not UTF-8 is set; the code that reads it reports the error.
+        // A value that is not UTF-8 counts as set; the code that reads it reports the error.
         if environment.is_some_and(|value| value.to_str().is_none_or(is_set)) {
             return Found::InEnvironment;
         }
@@ -142,7 +142,7 @@ impl Variables {
                     let arg = arg.env(None::<&str>).default_value(value.to_owned()).required(false);
                     arg.hide_default_value(is_option)
                 }
-                // clap already read the environment when the option was defined; this removes the value.
+                // clap read the environment when the option was defined. This removes the empty or ignored value again.
                 Found::Nowhere if std::env::var_os(&name).is_some() => arg.env(None::<&str>),
                 Found::Nowhere => arg,
             }
@@ -166,8 +166,35 @@ fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, String>, EnvFileErr
 
 fn entries(text: &str) -> Option<BTreeMap<String, String>> {
     // The parser would treat white space at the end of a file as an unfinished entry.
-    let text = format!("{}\n", text.trim_end());
+    let text = format!("{}\n", without_comments(text).trim_end());
     dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().ok()
+}
+
+/// Removes comments. dotenvy finds a comment after a value only if an odd number of spaces precedes it, and takes a quote
+/// in any other comment for the beginning of a value of several lines.
+fn without_comments(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let (mut quote, mut escaped, mut in_comment) = (None, false, false);
+    for c in text.chars() {
+        if c == '\n' {
+            in_comment = false;
+        } else if quote.is_none() && !escaped && c == '#' && kept.chars().last().is_none_or(char::is_whitespace) {
+            in_comment = true;
+        }
+        if in_comment {
+            continue;
+        }
+        kept.push(c);
+        match (escaped, quote, c) {
+            (true, _, _) => escaped = false,
+            // A backslash has no meaning in single quotes.
+            (false, Some('"') | None, '\\') => escaped = true,
+            (false, None, '\'' | '"') => quote = Some(c),
+            (false, Some(open), _) if open == c => quote = None,
+            (false, _, _) => {}
+        }
+    }
+    kept
 }
 
 /// Returns the name of a variable whose value refers to a variable that is not set. Most likely, the value is a secret
@@ -207,6 +234,18 @@ mod tests {
         let value = |name: &str| variables[name].as_str();
         assert_eq!((value("A"), value("B"), value("C"), value("D"), value("E")), ("2", "two words", "x=y", "", "1"));
         assert_eq!((value("KEYS"), value("F"), value("G")), ("one\ntwo", "a$b", "a$b"));
+    }
+
+    #[test]
+    fn a_comment_may_contain_quotes_and_follow_any_white_space() {
+        for space in [" ", "  ", "   ", "\t", " \t "] {
+            let text =
+                format!("# the sink's\nA=1{space}# the \"sink's\nB='x # y'{space}# it's\nC=a#b{space}#\nD=a\\'\n");
+            let variables = parsed(&text).unwrap();
+            let values: Vec<(&str, &str)> =
+                variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(values, [("A", "1"), ("B", "x # y"), ("C", "a#b"), ("D", "a'")], "{space:?}");
+        }
     }
 
     #[test]
@@ -281,7 +320,7 @@ mod tests {
         let help = parse(&["t", "s", "--help"]).unwrap_err().to_string();
         assert!(help.contains("--x") && !help.contains("topsecret"), "{help}");
 
-        // This variable is set in the environment.
+        // Cargo sets this variable in the environment of tests.
         let path = env!("CARGO_MANIFEST_DIR");
         let command = Command::new("t").arg(Arg::new("z").long("z").env("CARGO_MANIFEST_DIR"));
         let shown = |command: Command| command.try_get_matches_from(["t", "--help"]).unwrap_err().to_string();

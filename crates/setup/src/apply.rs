@@ -1,7 +1,8 @@
-//! Applies a plan one step at a time, and computes the plan again after each step: only the plan makes decisions.
+//! Applies a plan one step at a time. After each step, the plan is computed again from the new state, so all decisions
+//! are made in [`crate::plan`].
 //!
-//! A run can be killed after any request. Therefore an intent is written to the state file before a create is sent, and
-//! an object that may exist is searched for before it is created again.
+//! A run can be killed after any request. Therefore it writes an intent to the state file ([`crate::journal`]) before
+//! it sends a create, and searches for an object that may exist before it creates the object again.
 
 mod steps;
 
@@ -32,7 +33,7 @@ pub struct Applied {
     pub plan: Plan,
     /// The failures of single objects, mostly of webhooks. The run continued with the other objects.
     pub failures: Vec<(Key, SetupError)>,
-    /// The error of the request that lacked a permission, if there was one.
+    /// The error because of which the run skipped all steps in Platform, usually a missing permission.
     pub forbidden: Option<SetupError>,
 }
 
@@ -75,6 +76,7 @@ pub async fn apply(
         failed: BTreeSet::new(),
         forbidden: None,
         conflicts: BTreeMap::new(),
+        looked: BTreeSet::new(),
         last_create: None,
     };
     let mut changed = BTreeMap::new();
@@ -117,15 +119,18 @@ struct Run<'r> {
     failures: Vec<(Key, SetupError)>,
     failed: BTreeSet<Key>,
     forbidden: Option<SetupError>,
-    /// Time at which Platform first answered that an object exists already.
+    /// Time at which Platform first refused to create an object because a conflicting one exists.
     conflicts: BTreeMap<Key, tokio::time::Instant>,
-    /// Time at which an object of Platform was last created. Requests that refer to that object may not see it yet.
+    /// The objects that the run has read again immediately before their creation.
+    looked: BTreeSet<Key>,
+    /// Time at which the run last created an object in Platform. A later request that refers to this object can fail
+    /// until the object is visible.
     last_create: Option<tokio::time::Instant>,
 }
 
 impl Run<'_> {
-    /// Prevents all steps in Platform if a permission is missing that one of them needs, or without which the objects
-    /// could not be read.
+    /// Blocks all steps in Platform if the credential lacks a permission that the plan needs, or if the objects in
+    /// Platform could not be read.
     fn skip_what_is_forbidden(&mut self, plan: &Plan) {
         let missing: Vec<String> = plan.missing_permissions().map(|permission| permission.title.to_owned()).collect();
         let failure = self.observed.platform.as_ref().and_then(|platform| platform.failure.clone());
@@ -141,7 +146,7 @@ impl Run<'_> {
         key.target() == Target::Platform && self.forbidden.is_some()
     }
 
-    /// Records the refusals of single sources as failures.
+    /// Records each refusal that concerns one source as a failure of that source's webhook.
     fn note(&mut self, refusals: Vec<Refusal>, report: Report<'_>) {
         for refusal in refusals {
             let Some(source) = refusal.source() else { continue };

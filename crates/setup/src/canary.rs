@@ -1,5 +1,6 @@
-//! The canary method uses the gateways' own counters to decide whether Customer.io's webhooks are accepted. It is meant
-//! for networks from which the public URL cannot be called, so that a signed round trip is not possible.
+//! Decides from the gateways' counters whether the gateways accept Customer.io's webhooks. The command
+//! `setup webhook canary` uses this method in networks from which the public URL cannot be called. In all other
+//! networks, a signed request through the public URL ([`crate::round_trip`]) verifies the same.
 //!
 //! This module contains only pure functions; [`crate::switch`] reads the counters and changes the webhook.
 
@@ -21,7 +22,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Responses since `earlier`. A count that is smaller than before means that the process has restarted in between.
+    /// Responses since `earlier`. If a count is smaller than in `earlier`, the gateway's process has restarted, and all
+    /// its responses are later than `earlier`.
     fn since(self, earlier: Self) -> Self {
         let is_restarted = self.stored < earlier.stored || self.refused < earlier.refused || self.other < earlier.other;
         if is_restarted {
@@ -41,17 +43,17 @@ pub type GatewayCounts = BTreeMap<String, Counts>;
 /// The decision that follows from the counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// No webhook has arrived yet, or none whose response shows whether the signing key is correct.
+    /// No gateway has answered 202 or 401 yet, so it is unknown whether the signing key is correct.
     Wait {
         /// Number of responses other than 202 and 401 since the start.
         other: u64,
     },
-    /// A gateway stored an authentic webhook, and no webhook was refused: the other events can be enabled.
+    /// A gateway stored an authentic webhook, and no gateway refused a signature: all wanted events can be enabled.
     Widen {
         /// Admin address of the gateway that stored the webhook.
         gateway: String,
     },
-    /// A gateway refused a signature: no more webhooks must be sent to it.
+    /// A gateway refused a signature: the webhook must be disabled.
     Disable {
         /// Admin address of the gateway that refused the webhook.
         gateway: String,
@@ -101,7 +103,11 @@ mod tests {
         let refused = counts(&[("a", 7, 4), ("b", 0, 0)]);
         assert_eq!(decide(&start, &refused), Decision::Disable { gateway: "a".to_owned() });
         let both = counts(&[("a", 7, 4), ("b", 9, 0)]);
-        assert_eq!(decide(&start, &both), Decision::Disable { gateway: "a".to_owned() }, "a refusal wins");
+        assert_eq!(
+            decide(&start, &both),
+            Decision::Disable { gateway: "a".to_owned() },
+            "a refused signature takes precedence"
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Checks a whole connection from Customer.io to Platform. Each line of the report contains the question, the result,
-//! the next step, and the person who can take it. Every check runs, regardless of the results of the others.
+//! the next step, and the person who can take this step. Every check runs, whatever the other checks find.
 
 mod customerio;
 mod end_to_end;
@@ -12,7 +12,7 @@ mod option;
 mod platform;
 mod profile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ::platform::TokenProvider;
@@ -45,7 +45,7 @@ pub enum Level {
     Good,
     /// Information for a person; nothing is wrong.
     Note,
-    /// The check was not possible because of another finding.
+    /// The check did not run; the line contains the reason.
     Skipped,
     /// The service did not respond.
     Unanswered,
@@ -115,8 +115,8 @@ impl Line {
         Self { level: Level::Bad, next, ..Self::good(id, asked, found) }
     }
 
-    /// Returns true if a later run can have another result, for example because a role becomes active or a service
-    /// starts. Options are read only once.
+    /// Returns true if the same check can pass later, for example because a role becomes active or a service starts.
+    /// A finding about the options alone cannot pass, because a command reads its options only once.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         self.level >= Level::Unanswered && !matches!(self.id, option::ID | "configuration" | "https")
@@ -132,7 +132,8 @@ impl Line {
     }
 }
 
-/// The values of the sink's configuration that are compared with the objects.
+/// Values of the sink's configuration. The ids and the inlet are compared with the objects in Platform, the rates with
+/// the documented limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configured {
     /// Value of `PLATFORM_INLET_URL`.
@@ -143,24 +144,26 @@ pub struct Configured {
     pub dataset_id: Option<String>,
     /// Value of `PLATFORM_FLOW_ID`.
     pub flow_id: Option<String>,
-    /// The sink's limits of its rates; `None` if the sink's configuration cannot be read.
+    /// The rate limits of the sink; `None` if the sink's configuration cannot be read.
     pub rates: Option<SinkRates>,
 }
 
 /// Input of the checks. A service without a client is not checked.
 #[derive(Debug)]
 pub struct Checks<'c> {
-    /// The desired state. Parts of it are absent if an option is missing.
+    /// The desired state. It lacks the parts for which an option is missing.
     pub desired: &'c Desired,
     /// The sources whose webhooks are checked, including those for which an option is missing.
     pub sources: Vec<SourceName>,
+    /// The sources whose file with the signing key exists but cannot be used. The caller reports the file.
+    pub unreadable_keys: BTreeSet<SourceName>,
     /// Base address of Platform's APIs; `None` if Platform is not checked.
     pub platform_api: Option<Url>,
     /// Clients of the services that are checked.
     pub clients: &'c Clients,
     /// The journal in the state file.
     pub journal: &'c Journal,
-    /// The sink's configured values, which are compared with the objects.
+    /// Values of the sink's configuration.
     pub configured: Configured,
     /// Provider of access tokens for the report's line about IMS. The Platform client has its own provider.
     pub tokens: Option<TokenProvider>,
@@ -170,9 +173,9 @@ pub struct Checks<'c> {
     pub keys: BTreeMap<SourceName, SecretString>,
     /// Sender of signed test requests to the public URLs.
     pub round_trips: RoundTrips,
-    /// The time during which Platform loses events after a change.
+    /// How long Platform loses events after a change of a flow or schema.
     pub settling: Settling,
-    /// Connection to Kafka, for a test transaction.
+    /// Connection to Kafka. Without one, the brokers are not checked.
     pub kafka: Option<::kafka::Connection>,
 }
 
@@ -188,10 +191,10 @@ pub struct Report {
 /// Facts about the destination of events, as far as they are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Destination {
-    /// True if events reach a production sandbox; `None` if that is not known, for example because the sink's options
-    /// contain the ids of other objects than those of the sandbox.
+    /// True if events reach a production sandbox; `None` if it is not known which sandbox they reach, for example
+    /// because the ids in the sink's options are not those of the objects in the checked sandbox.
     pub is_production: Option<bool>,
-    /// The time after which Platform loses no events.
+    /// End of the time in which Platform loses events after a change of the flow or schema.
     pub not_before: Option<Timestamp>,
     /// Id of the flow.
     pub flow_id: Option<String>,
@@ -200,13 +203,16 @@ pub struct Destination {
 }
 
 impl Checks<'_> {
-    /// Runs all checks, those of different services concurrently.
+    /// Runs all checks. The checks of different services run concurrently.
     pub async fn run(&self) -> Report {
-        let kafka = kafka::check(self);
-        let ((platform, destination), customerio, gateway) =
-            tokio::join!(platform::check(self), customerio::check(self), gateway::check(self));
+        let (kafka, (platform, destination), customerio, gateway) = tokio::join!(
+            Box::pin(kafka::check(self)),
+            Box::pin(platform::check(self)),
+            Box::pin(customerio::check(self)),
+            Box::pin(gateway::check(self))
+        );
         let limits = limits::lines(self, &destination);
-        Report { lines: [kafka.await, platform, customerio, gateway, limits].concat(), platform: destination }
+        Report { lines: [kafka, platform, customerio, gateway, limits].concat(), platform: destination }
     }
 
     /// The desired webhook of a source; `None` if an option is missing.

@@ -24,7 +24,8 @@ pub struct Clients {
     pub platform: Option<ControlClient>,
     /// Clients of Customer.io by source, because each source has its own App API key.
     pub customerio: BTreeMap<SourceName, AppApiClient>,
-    /// Time after a create without a response in which the webhook may still appear: the time-out of a request.
+    /// Time for which a webhook can still appear after a create request without a response: the time-out of that
+    /// request.
     pub webhook_appears_within: Duration,
 }
 
@@ -69,7 +70,7 @@ pub enum Progress {
         /// The reason as text.
         reason: &'static str,
     },
-    /// A step for one source or service failed. The others continue.
+    /// A step for one source or service failed. The run continues with the other sources and services.
     Failed {
         /// The object whose step failed.
         key: Key,

@@ -27,10 +27,10 @@ pub struct Desired {
 /// The objects in Experience Platform, which all sources share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformWish {
-    /// The configured tenant without a leading underscore. The tenant is always looked up, and must be equal to this
-    /// one if it is set.
+    /// The configured tenant without a leading underscore. If it is set, it must be equal to the tenant that Platform
+    /// reports.
     pub tenant: Option<String>,
-    /// The codes of the identity namespaces that the mapping uses, without Adobe's own.
+    /// The codes of the identity namespaces that the mapping uses, except Adobe's own namespaces.
     pub namespaces: Vec<String>,
     /// True if schema and dataset should be enabled for Profile, which cannot be undone.
     pub profile: bool,
@@ -73,7 +73,13 @@ pub fn endpoint(public: &Url, source: &SourceName) -> Result<Url, String> {
     let base = public.path().trim_end_matches('/');
     let mut url = public.clone();
     if !base.ends_with(&wanted) {
-        let base = base.strip_suffix(PATH).unwrap_or(base);
+        // The address may end in the path of the gateway, or of another source.
+        let is_of_a_source =
+            |after: &str| after.is_empty() || after.strip_prefix('/').is_some_and(|name| !name.contains('/'));
+        let base = match base.rsplit_once(PATH) {
+            Some((before, after)) if is_of_a_source(after) => before,
+            _ => base,
+        };
         url.set_path(&format!("{base}{wanted}"));
     }
     Ok(url)
@@ -84,11 +90,12 @@ pub fn endpoint(public: &Url, source: &SourceName) -> Result<Url, String> {
 pub struct Permit {
     /// Objects with the wanted name but without a mark may be adopted and changed.
     pub adopt: bool,
-    /// The former host of a webhook with our mark whose endpoint may be moved to the new host.
+    /// A host from which a webhook may be moved: if the endpoint of a webhook with our mark has this host, the endpoint
+    /// may be replaced by the configured one.
     pub move_endpoint: Option<String>,
     /// Name of the production sandbox that a person has confirmed.
     pub confirmed_sandbox: Option<String>,
-    /// A person has stopped all sinks of the stage, so that a schema or flow that receives events may change.
+    /// All sinks of the stage are stopped or held, so a schema or flow that receives events may change.
     pub sinks_stopped: bool,
     /// The sources whose webhook may be enabled although a person disabled it.
     pub enable_webhooks: BTreeSet<SourceName>,
@@ -111,6 +118,7 @@ mod tests {
         assert_eq!(url(whole, "shop"), ok("https://x.example/webhooks/customerio/shop"));
         let of_shop = "https://x.example/webhooks/customerio/shop";
         assert_eq!(url(of_shop, "shop"), ok(of_shop));
+        assert_eq!(url(of_shop, "default"), ok(whole), "the address ends in the path of another source");
         assert!(url("https://x.example/?a=1", "shop").is_err());
         assert!(url("https://me:topsecret@x.example", "shop").unwrap_err().contains("password"));
     }

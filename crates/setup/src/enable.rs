@@ -20,7 +20,7 @@ use crate::round_trip::{RoundTripError, RoundTrips};
 use crate::step::{Phase, Step, WebhookStep};
 use crate::who::Who;
 
-/// An external condition that `apply` waits for. Another run continues from there.
+/// An external condition that is not met yet, so `apply` cannot complete. Another run continues once it is met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
     /// The signing key of this source is missing.
@@ -104,7 +104,7 @@ pub struct Enabling {
     pub not_before: Option<Timestamp>,
 }
 
-/// Enables every webhook whose conditions are met. Returns the missing conditions of the other webhooks.
+/// Enables every webhook whose conditions are met. Returns the conditions that are not met.
 ///
 /// # Errors
 /// [`SetupError`]; problems of a single source are in [`Applied::failures`].
@@ -137,7 +137,7 @@ pub async fn enable(
         if applied.forbidden.is_some() {
             continue;
         }
-        // After it is enabled, the webhook's events reach Platform within a second.
+        // Events of an enabled webhook reach Platform within a second, and before `until`, Platform loses them.
         if let Some(until) = enabling.not_before.filter(|until| *until > Timestamp::now()) {
             let time = Waiting::Time { until };
             if !waiting.contains(&time) {

@@ -134,7 +134,7 @@ mod tests {
     fn every_written_value_is_accepted_by_the_env_file_reader() {
         for value in ["", "plain", "two words", "a$b", "it's", "it's $5 \"and\" \\", "#no comment", "a\nb"] {
             let (text, _) = merged("", &entries(&[("VALUE", value)]));
-            // The reader refuses a text that can be read in two ways.
+            // The reader refuses an ambiguous text.
             Variables::with_text(&text).unwrap();
             let read: Vec<_> = text.lines().map(str::to_owned).collect();
             assert!(!read.is_empty(), "{value}");

@@ -1,8 +1,15 @@
 //! The state file: the objects that this tool intended to create, and their ids. It contains no secret.
 //!
-//! The mark on an object shows its owner. The file is needed while a created object is still missing from lists: an
-//! intent is written before a create is sent, and the id is written when the response arrives. After a kill, the next
-//! run knows for which objects a list may still be incomplete.
+//! The mark on an object shows that this tool owns the object. However, a new object can be missing from lists at
+//! first. Therefore a run writes an intent to this file before it sends a create, and the id when the response arrives.
+//! After a kill, the next run knows which objects may exist although a list does not contain them.
+//!
+//! A lock file next to the state file prevents two runs on one machine from using the same state file at the same time.
+//! The operating system releases the lock when the process ends, also after a kill.
+//!
+//! The lock does not exclude a run on another machine or with another state file, and neither Platform nor Customer.io
+//! offers a lock. Instead, `apply` reads each object again before it creates the object, sends the version that it has
+//! read with each change in Platform, and stops if two objects carry our mark.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -36,7 +43,7 @@ struct Content {
     canaries: BTreeMap<String, GatewayCounts>,
 }
 
-/// The facts about one object.
+/// The entry of one object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -82,7 +89,10 @@ pub enum JournalError {
     },
     /// Another run holds the lock.
     #[error(
-        "another `setup apply` or `setup destroy` is running with the state file {}; wait until it has ended", path.display()
+        "another `setup apply` or `setup destroy` is running on this machine with the state file {}; wait until it \
+         has ended. This lock does not see a run on another machine or with another --state: use one machine and one \
+         state file for a stage",
+        path.display()
     )]
     Locked {
         /// Path of the state file.
@@ -115,7 +125,8 @@ impl Journal {
         Ok(Self { content, path: None, _lock: None })
     }
 
-    /// Reads or creates the file, and locks it: no other run can change anything until the journal is dropped.
+    /// Locks the file and reads it; a missing file is an empty journal. Until the journal is dropped, no other run on
+    /// this machine can open the same file.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -163,7 +174,7 @@ impl Journal {
         if self.content.objects.remove(&key.to_string()).is_some() { self.save() } else { Ok(()) }
     }
 
-    /// Records the gateways' counters before a canary is enabled, so that after a kill another run compares with them.
+    /// Records the gateways' counters before a canary is enabled. After a kill, another run compares with them.
     ///
     /// # Errors
     /// [`JournalError::File`]; the canary must not be enabled in this case.
@@ -192,13 +203,13 @@ impl Journal {
         self.content.objects.get(&key.to_string())?.id.as_deref()
     }
 
-    /// Time at which the create of an object was about to be sent. Lists may not contain an object yet that was created
-    /// shortly before.
+    /// Time at which the create of an object was about to be sent. It shows whether the object is so new that lists may
+    /// not contain it yet.
     #[must_use]
     pub fn created_at(&self, key: &Key) -> Option<Instant> {
         let at = self.content.objects.get(&key.to_string())?.at;
         let ago = Duration::from_millis(u64::try_from(now() - at).unwrap_or_default());
-        // `None` if the clock cannot represent a time so long ago. Lists contain an object that old.
+        // `None` if the clock cannot represent a time so long ago. Lists contain all objects of that age.
         Instant::now().checked_sub(ago)
     }
 
@@ -288,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn intents_and_ids_survive_a_kill() {
+    async fn the_next_run_reads_the_intents_and_ids_of_the_previous_run() {
         let folder = Folder::new("kept");
         let stage = stage("dev");
         {
@@ -305,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_of_a_canary_survives_a_kill_until_the_canary_ends() {
+    fn the_counters_at_the_start_of_a_canary_are_kept_until_the_canary_ends() {
         let folder = Folder::new("canary");
         let source = SourceName::default();
         let start = GatewayCounts::from([("a:1".to_owned(), crate::canary::Counts::default())]);
@@ -313,11 +324,14 @@ mod tests {
         let mut journal = Journal::open(&folder.file(), None).unwrap();
         assert_eq!(journal.canary(&source), Some(&start));
         journal.end_canary(&source).unwrap();
-        assert!(!std::fs::read_to_string(folder.file()).unwrap().contains("canaries"), "an older version can read it");
+        assert!(
+            !std::fs::read_to_string(folder.file()).unwrap().contains("canaries"),
+            "an older version can read the file"
+        );
     }
 
     #[test]
-    fn two_runs_cannot_have_the_same_file_open() {
+    fn a_locked_state_file_can_be_read_but_not_opened_by_a_second_run() {
         let folder = Folder::new("lock");
         let first = Journal::open(&folder.file(), None).unwrap();
         assert!(matches!(Journal::open(&folder.file(), None), Err(JournalError::Locked { .. })));
@@ -327,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_another_stage_or_version_is_refused() {
+    fn a_state_file_of_another_stage_or_version_is_refused() {
         let folder = Folder::new("stage");
         Journal::open(&folder.file(), Some(&stage("dev"))).unwrap().intend(&Key::Flow).unwrap();
         let error = Journal::open(&folder.file(), Some(&stage("prod"))).unwrap_err().to_string();

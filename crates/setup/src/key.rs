@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_written_key_can_be_parsed() {
+    fn every_key_can_be_parsed_from_its_displayed_text() {
         let keys = [
             Key::Topic("customerio.webhooks".into()),
             Key::Subject("typed-value".into()),
@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(key.to_string().parse().as_ref(), Ok(key));
             assert!(has_placeholder(&key.placeholder()));
         }
-        assert!(keys.is_sorted(), "the order is that of creation");
+        assert!(keys.is_sorted(), "keys are ordered by creation");
         assert!("webhook /x".parse::<Key>().is_err() && "dataset x".parse::<Key>().is_err());
     }
 }

@@ -1,11 +1,11 @@
-//! Creates and maintains all objects that the pipeline needs outside its three services: topics, the compatibility level
-//! of the typed topic's subject in Kafka's Schema Registry, the objects in Experience Platform, and Customer.io's
-//! reporting webhooks. It compares the desired state with the actual state.
+//! Creates and maintains all objects that the pipeline needs outside its three services: the topics, the compatibility
+//! rule of the typed topic's subject in the Schema Registry, the objects in Experience Platform, and Customer.io's
+//! reporting webhooks.
 //!
-//! - [`mod@look`] reads the services; [`mod@plan`] is a pure function that compares the result with the desired state;
-//!   [`mod@apply`] executes the plan, and plans again after each step.
-//! - Every object of ours carries a mark ([`stage::Mark`]). Objects without our mark are not changed unless a person
-//!   allows it.
+//! - [`mod@look`] reads the services. [`mod@plan`] compares the result with the desired state, as a pure function.
+//!   [`mod@apply`] executes the plan, and computes it again after each step.
+//! - Our webhooks and our objects in Platform carry a mark ([`stage::Mark`]). Objects without our mark are not changed
+//!   unless a person allows it.
 //! - A run can be killed after any request and run again ([`journal`]).
 //! - The library returns values and reports progress through a callback ([`clients::Progress`]). It neither prints nor
 //!   prompts: each decision that a person has to make is a [`refusal::Refusal`].

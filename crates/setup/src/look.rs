@@ -26,7 +26,7 @@ pub(crate) use platform::{look_at_platform, sandbox_of};
 /// Time-out of a request to the brokers.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Reads the state of everything in the desired state.
+/// Reads the current state of every object in the desired state.
 ///
 /// # Errors
 /// [`SetupError`] if a service does not respond. The problem of a single source is in its [`ObservedWorkspace`].
@@ -48,7 +48,8 @@ pub async fn look(
     if let (Some(wish), Some(stage), Some(client)) = (&desired.platform, &desired.stage, &clients.platform) {
         report(Progress::Looking(Target::Platform));
         let found = look_at_platform(client, stage, wish, journal).await?;
-        // A missing role is reported with the permissions, and can be waited for.
+        // A missing role does not end the run here: the plan lists the missing permissions, and `apply --wait` can wait
+        // for the role.
         if let Some(error) = found.failure.as_ref().filter(|_| found.forbidden().is_none()) {
             return Err(error.clone().into());
         }
@@ -143,8 +144,8 @@ async fn workspaces(
     found
 }
 
-/// Reads the workspace of a source's key. After a create without a response, the list is read only when the time-out of
-/// that create has passed.
+/// Reads the workspace of a source's App API key. After a create without a response, the webhooks are read only when
+/// the time-out of that create has passed.
 pub(crate) async fn workspace(
     client: &AppApiClient,
     source: &SourceName,

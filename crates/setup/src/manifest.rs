@@ -26,8 +26,9 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// The signing keys: all live keys of a source are one entry. With several sources, the source is the key of its
-    /// entry, so that its file is `/etc/customerio-aep/signing-keys/SOURCE`. `None` without a key.
+    /// The Secret with the signing keys; `None` if there are none. All signing keys of a source are one entry. With a
+    /// sources file, the source's name is the entry's key, so the gateway finds the mounted file as
+    /// `/etc/customerio-aep/signing-keys/SOURCE`.
     #[must_use]
     pub fn of_signing_keys(keys: &BTreeMap<SourceName, SecretString>, has_sources_file: bool) -> Option<Self> {
         let key = |source: &SourceName| match has_sources_file {
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn several_sources_have_one_key_each_and_no_key_occurs_twice() {
+    fn each_of_several_sources_has_one_entry_and_without_signing_keys_there_is_no_secret() {
         let secret = Secret::of_signing_keys(&keys(&[("app", "a"), ("shop", "s")]), true).unwrap();
         let text = manifest(&[secret]);
         assert!(text.ends_with("stringData:\n  app: \"a\"\n  shop: \"s\"\n"), "{text}");

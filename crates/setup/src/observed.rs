@@ -9,6 +9,8 @@ use platform::control::{
 };
 use sources::SourceName;
 
+use crate::key::Key;
+
 /// The whole observed state. A part that was not read is absent.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
@@ -69,8 +71,8 @@ pub struct ObservedPlatform {
 }
 
 impl ObservedPlatform {
-    /// The error of a request that lacked a permission, so that the content of the sandbox could not be read. A role can
-    /// be missing, or not be active yet.
+    /// Returns [`ObservedPlatform::failure`] if its cause is a missing permission. In this case, an administrator must
+    /// add a role, or the role is not active yet.
     #[must_use]
     pub fn forbidden(&self) -> Option<&ControlError> {
         let is_role = |error: &&ControlError| {
@@ -80,7 +82,7 @@ impl ObservedPlatform {
     }
 }
 
-/// The objects that may be ours: those with the wanted name, and those whose id is in the state file.
+/// The objects that may be ours: those with our mark or the wanted name, and those whose id is in the state file.
 #[derive(Debug, Clone, Default)]
 pub struct PlatformObjects {
     /// All namespaces of the organisation.
@@ -99,6 +101,9 @@ pub struct PlatformObjects {
     pub targets: Vec<TargetConnection>,
     /// Flows that may be ours.
     pub flows: Vec<Flow>,
+    /// Number of resources whose description was not read because the sandbox has too many, by the object that was
+    /// searched for. One of them may be ours under another name.
+    pub unexamined: BTreeMap<Key, usize>,
 }
 
 /// A workspace of Customer.io.

@@ -1,4 +1,4 @@
-//! The note in the name of a webhook that is not yet enabled for all its events.
+//! The note in the name of a webhook that is not enabled for all its events yet.
 //!
 //! `apply` creates a webhook disabled, and enables it later; a canary first enables it for a few events. The note
 //! distinguishes these two states from a webhook that a person has disabled, which must not be enabled without

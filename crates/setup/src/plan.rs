@@ -19,7 +19,7 @@ use crate::desired::{Desired, Permit};
 use crate::observed::Observed;
 use crate::stage::Stage;
 
-pub(crate) use adoption::Candidate;
+pub(crate) use adoption::{Candidate, Wanted};
 pub use needs::Permission;
 pub use planned::{Change, Difference, Permanent, Plan, Planned};
 
@@ -48,7 +48,7 @@ pub fn plan(desired: &Desired, observed: &Observed, permit: &Permit) -> Plan {
     plan
 }
 
-/// Names a production sandbox although its objects are not part of the plan.
+/// Adds a note about a production sandbox to a plan that contains webhooks but no objects of the sandbox.
 fn name_production(stage: &Stage, sandbox: Option<&Sandbox>, plan: &mut Plan) {
     let name = &stage.sandbox;
     match sandbox {

@@ -1,4 +1,4 @@
-//! A plan as a file: a person can review it, and it is applied only if the state has not changed since.
+//! A plan as a file, which a person can review. `setup apply` executes it only if the state has not changed since.
 
 use serde::{Deserialize, Serialize};
 

@@ -3,25 +3,25 @@
 use crate::desired::{Desired, WebhookWish};
 use crate::observed::{Observed, ObservedWorkspace};
 
-/// Events per second that Profile and streaming segmentation take for all sandboxes of an organisation together. Above
-/// it, Platform documents no rejection: the latency grows.
+/// Events per second that Profile and streaming segmentation take for all sandboxes of an organisation together. At a
+/// higher rate, the latency grows; Platform's documents mention no rejection.
 pub(crate) const EVENTS_PER_SECOND: u32 = 1500;
-/// Number of datasets per class that Platform recommends at most for Profile.
+/// Maximum number of datasets per class that Platform recommends for Profile.
 pub(crate) const DATASETS_PER_CLASS: u32 = 20;
 
-/// Events of one message that Customer.io reports: usually sent, delivered, opened and clicked.
+/// Number of events that Customer.io reports for one message: usually sent, delivered, opened and clicked.
 const EVENTS_PER_MESSAGE: u64 = 4;
-/// Seconds of a billing period, which is taken for a month.
+/// Length of a billing period in seconds, which is assumed to be 30 days.
 const PERIOD: u64 = 30 * 24 * 3600;
 
-/// The two queries of docs/use-in-platform.md to try before Profile is enabled: who the events are about, and which ids
-/// have several addresses. `_acme` is the tenant.
+/// The two queries of docs/use-in-platform.md to try before Profile is enabled. The first counts the events of each
+/// channel by the ids that they contain; the second finds ids with several addresses. `_acme` stands for the tenant.
 const QUERIES: [&str; 2] = [
     "SELECT _acme.customerio.objectType AS channel, COUNT(*) AS events, SUM(CASE WHEN _acme.customerio.personID IS NOT NULL THEN 1 ELSE 0 END) AS with_person_id, SUM(CASE WHEN _acme.customerio.personCioID IS NOT NULL THEN 1 ELSE 0 END) AS with_cio_id, SUM(CASE WHEN identityMap IS NULL THEN 1 ELSE 0 END) AS without_identity FROM customerio_events GROUP BY _acme.customerio.objectType",
     "SELECT _acme.customerio.personID AS person, COUNT(DISTINCT lower(_acme.customerio.recipient)) AS addresses FROM customerio_events WHERE _acme.customerio.objectType = 'email' AND _acme.customerio.recipient IS NOT NULL GROUP BY _acme.customerio.personID HAVING COUNT(DISTINCT lower(_acme.customerio.recipient)) > 1",
 ];
 
-/// The notes about a wish to enable Profile; empty without this wish.
+/// The notes for a desired state that enables Profile; empty if it does not.
 pub(crate) fn notes(desired: &Desired, observed: &Observed) -> Vec<String> {
     let Some(wish) = desired.platform.as_ref().filter(|wish| wish.profile) else { return Vec::new() };
     let found = observed.platform.as_ref();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_notes_name_the_namespaces_the_rate_against_the_limit_and_two_queries_of_the_tenant() {
+    fn the_notes_about_profile_contain_the_namespaces_the_expected_rate_and_the_tenants_queries() {
         assert!(notes(&desired(false), &observed(None)).is_empty());
         let text = notes(&desired(true), &observed(Some(2_592_000))).join("\n");
         for words in ["CustomerioID (is created)", "1500 events/s", "about 4.00 events/s", "namespace priority"] {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queries_are_those_of_the_document() {
+    fn the_profile_queries_are_equal_to_those_in_the_documentation() {
         let page = include_str!("../../../docs/use-in-platform.md");
         let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
         for query in QUERIES {

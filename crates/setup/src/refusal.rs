@@ -1,4 +1,4 @@
-//! The reasons why `setup` stops and needs a decision. Each message contains the cause and the remedy.
+//! The reasons why `setup` stops until a person decides. Each message contains the cause and the remedy.
 
 use sources::SourceName;
 
@@ -42,8 +42,8 @@ pub enum Refusal {
     /// Several objects carry the same mark.
     #[error(
         "several objects carry the mark `{mark}` of the {key}: {}. Nothing is changed. Find out which one the sink uses \
-         (PLATFORM_DATASET_ID, PLATFORM_FLOW_ID), remove the mark from the other's description, or delete it, and run this \
-         again", listed(.ids)
+         (PLATFORM_DATASET_ID, PLATFORM_FLOW_ID), remove the mark from the other's name, description and tags, or delete it, \
+         and run this again. Two runs on two machines at the same time can create such a pair", listed(.ids)
     )]
     SeveralMarked {
         /// The object that should exist once.
@@ -125,8 +125,7 @@ pub enum Refusal {
         /// The `sourceId` of the stage.
         source_id: String,
     },
-    /// Platform refuses to create an object because one like it exists, and the existing one is not among those that
-    /// could be adopted.
+    /// Platform refuses to create an object because a conflicting one exists, which the sandbox's lists do not contain.
     #[error(
         "Platform does not create the {key}: {problem}. The existing object ({}) is not a {} of this sandbox that this \
          credential can see: it is of another kind, or in another sandbox. Rename or remove it, or set another DEPLOYMENT, \
@@ -181,8 +180,9 @@ pub enum Refusal {
     },
     /// A webhook without our mark posts to our URL.
     #[error(
-        "the webhook {id} (`{name}`) calls this gateway's URL for source `{source_name}` and was not created by this tool; a \
-         second one would send every event twice. Take it over with --adopt, or delete it in Customer.io"
+        "the webhook {id} (`{name}`) calls this gateway's URL for source `{source_name}`, and its name has no mark of this tool: a \
+         person created it, or changed its name. A second one would send every event twice. Take it over with --adopt, which \
+         adds the mark to its name, or delete it in Customer.io"
     )]
     SameEndpoint {
         /// The source of the URL.
@@ -270,7 +270,7 @@ pub enum Refusal {
         /// Id of the webhook.
         id: String,
     },
-    /// The canary's events are not among the wanted ones.
+    /// At least one of the canary's events is not among the wanted ones.
     #[error(
         "source `{source_name}`: the canary's event {event} is not among the events that are wanted (CUSTOMERIO_EVENTS, or \
          `events` in SOURCES_FILE); choose one of these"
@@ -346,7 +346,7 @@ impl Refusal {
         }
     }
 
-    /// The source that the refusal concerns; `None` if it concerns more than one source. Other sources continue.
+    /// The source that the refusal concerns; `None` if it is not limited to one source. Other sources can continue.
     #[must_use]
     pub fn source(&self) -> Option<&SourceName> {
         match self {

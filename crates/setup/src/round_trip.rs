@@ -1,4 +1,4 @@
-//! A signed round trip through the public URL, which verifies that Customer.io's webhooks will be accepted.
+//! A signed request through the public URL to the gateway, which verifies that Customer.io's webhooks will be accepted.
 //!
 //! The body has the object type [`customerio::CHECK_OBJECT_TYPE`]. The transformer recognises this type and does not
 //! forward the event.
@@ -15,6 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Slowest accepted response. Customer.io gives up after 4 s; a gateway that needs 1 s while idle is too slow under
 /// load.
 const SLOW: Duration = Duration::from_secs(1);
+/// Description of the certificates that a public URL's certificate is verified with, for messages.
+pub(crate) const PUBLIC_ROOTS: &str = "one of the public root certificates (Mozilla's list, as of this version)";
 
 /// The reason why webhooks would not be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,12 +24,22 @@ pub enum RoundTripError {
     /// The host name does not resolve to an address.
     #[error("the host name of the public URL cannot be resolved; check CUSTOMERIO_PUBLIC_URL and the DNS entry")]
     Dns,
-    /// The certificate cannot be verified. The text is the cause.
+    /// The certificate cannot be verified with the public root certificates, nor with those of this machine. The text
+    /// is the cause.
     #[error(
         "the certificate of the public URL cannot be verified ({0}); the server must send its certificate with all \
          intermediates, for this host name, from a public authority. Customer.io waits an hour after each attempt"
     )]
     Certificate(String),
+    /// This machine accepts the certificate only because it trusts additional authorities. The text is the error of the
+    /// verification with the public root certificates.
+    #[error(
+        "this machine accepts the certificate of the public URL, but Customer.io will not accept it: it does not lead \
+         to {roots} ({0}). Use a certificate from a public authority, and let the server send all intermediates; \
+         an authority that is installed on this machine does not count",
+        roots = PUBLIC_ROOTS
+    )]
+    PrivateAuthority(String),
     /// No connection was established. The text is the cause.
     #[error(
         "there is no connection to the public URL ({0}); check that the gateway runs, and the proxy and firewall before it"
@@ -88,6 +100,7 @@ impl RoundTripError {
         match self {
             Self::Dns => "dns",
             Self::Certificate(_) => "certificate",
+            Self::PrivateAuthority(_) => "private_authority",
             Self::NoConnection(_) => "no_connection",
             Self::NoAnswer => "no_answer",
             Self::Redirect { .. } => "redirect",
@@ -105,7 +118,11 @@ impl RoundTripError {
 /// Sends signed test requests to public URLs.
 #[derive(Debug, Clone)]
 pub struct RoundTrips {
+    /// Client that trusts only the public root certificates.
     http: reqwest::Client,
+    /// Client that trusts the authorities of this machine. It is used only to find out why a certificate was refused.
+    /// `None` if the machine has no trust store, as in some containers.
+    on_this_machine: Option<reqwest::Client>,
 }
 
 /// The result of a round trip through a gateway that stores signed webhooks.
@@ -116,21 +133,34 @@ pub struct Accepted {
 }
 
 impl RoundTrips {
-    /// Creates a client without a proxy and with the public certificate authorities only, like Customer.io.
+    /// Creates a client without a proxy, which trusts only the public root certificates, as Customer.io does.
     ///
     /// # Errors
     /// A message if the HTTP client cannot be set up.
     pub fn new() -> Result<Self, String> {
-        let builder = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .connect_timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("customerio-aep/", env!("CARGO_PKG_VERSION"), " (check)"));
-        Ok(Self { http: builder.build().map_err(|error| error.to_string())? })
+        Self::with_installed(Vec::new())
     }
 
-    /// Sends a request with a wrong signature, and then a signed body with unusual bytes.
+    /// Like [`RoundTrips::new`], on a machine that also trusts these authorities.
+    ///
+    /// # Errors
+    /// A message if the HTTP client cannot be set up.
+    pub fn with_installed(authorities: Vec<reqwest::Certificate>) -> Result<Self, String> {
+        let builder = || {
+            reqwest::Client::builder()
+                .timeout(TIMEOUT)
+                .connect_timeout(TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .user_agent(concat!("customerio-aep/", env!("CARGO_PKG_VERSION"), " (check)"))
+        };
+        let http = builder().tls_certs_only(public_roots()?).build().map_err(|error| error.to_string())?;
+        let on_this_machine = builder().tls_certs_merge(authorities).build().ok();
+        Ok(Self { http, on_this_machine })
+    }
+
+    /// Sends a request with a wrong signature, which must be refused. Then sends a signed body with unusual bytes,
+    /// which must be stored.
     ///
     /// # Errors
     /// [`RoundTripError`].
@@ -205,10 +235,33 @@ impl RoundTrips {
             .header("x-cio-signature", signature)
             .body(body.to_owned());
         let start = Instant::now();
-        let answer = request.send().await.map_err(|error| failure(&error))?;
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.explained(url, failure(&error)).await),
+        };
         let location = answer.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok((answer.status().as_u16(), location, start.elapsed()))
     }
+
+    /// After a certificate was refused, finds out whether this machine would accept it. The request for that has
+    /// neither a body nor a signature.
+    async fn explained(&self, url: &Url, failure: RoundTripError) -> RoundTripError {
+        let (RoundTripError::Certificate(cause), Some(client)) = (&failure, &self.on_this_machine) else {
+            return failure;
+        };
+        let is_accepted = match client.get(url.clone()).send().await {
+            Ok(_) => true,
+            // An error after the TLS handshake: the certificate was accepted.
+            Err(error) => !error.is_connect() && !error.is_timeout(),
+        };
+        if is_accepted { RoundTripError::PrivateAuthority(cause.clone()) } else { failure }
+    }
+}
+
+/// The public root certificates, which do not depend on this machine's trust store.
+fn public_roots() -> Result<Vec<reqwest::Certificate>, String> {
+    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    roots.map(|root| reqwest::Certificate::from_der(root).map_err(|error| error.to_string())).collect()
 }
 
 fn millis(time: Duration) -> u64 {
@@ -252,6 +305,12 @@ fn failure(error: &reqwest::Error) -> RoundTripError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_public_root_certificates_can_be_used() {
+        assert!(public_roots().unwrap().len() > 100);
+        RoundTrips::new().unwrap();
+    }
 
     #[test]
     fn the_message_for_a_redirect_omits_the_query_of_the_target() {

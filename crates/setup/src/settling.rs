@@ -25,7 +25,7 @@ impl Default for Settling {
 }
 
 impl Settling {
-    /// Multiplies both durations by a factor, for a simulator with the same factor.
+    /// Multiplies both durations by a factor, for a simulator with the same factor (`--settle-scale`).
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {
         let scaled = |time: Duration| Duration::try_from_secs_f64(time.as_secs_f64() * factor).unwrap_or(time);

@@ -111,7 +111,7 @@ impl fmt::Display for SandboxName {
     }
 }
 
-/// One deployment in one sandbox. Two stages never share an object.
+/// One deployment in one sandbox. Two stages share no objects except identity namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage {
     /// Name of the deployment.
@@ -150,8 +150,8 @@ impl Stage {
         }
     }
 
-    /// The `sourceId` of the base connection, which must be unique in the organisation. Neither part can contain a `.`,
-    /// so two stages never have the same `sourceId`.
+    /// The `sourceId` of the base connection, which must be unique in the organisation. Neither the deployment nor the
+    /// sandbox can contain a `.`, so two stages never have the same `sourceId`.
     #[must_use]
     pub fn source_id(&self) -> String {
         format!("{}.{}", self.deployment, self.sandbox)

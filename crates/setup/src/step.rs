@@ -128,7 +128,7 @@ pub struct WebhookDraft {
 }
 
 impl WebhookDraft {
-    /// The value for the create request, which the client can send only once.
+    /// The value for the create request. [`NewWebhook`] is not `Clone`, so each request needs a new value.
     #[must_use]
     pub fn new_webhook(&self) -> NewWebhook {
         NewWebhook {
@@ -161,7 +161,7 @@ pub struct PlannedRequest {
 /// The phase in which a step is executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Creates and changes objects. No events are sent yet.
+    /// Creates and changes objects. A new webhook stays disabled.
     Objects,
     /// Enables the webhook after a signed round trip through the public URL.
     Enabling,
@@ -177,7 +177,7 @@ impl Step {
         }
     }
 
-    /// Returns true if the step creates an object, so that repeating it would create a second one.
+    /// Returns true if the step creates an object, and a repetition of the step could create a second one.
     #[must_use]
     pub fn is_create(&self) -> bool {
         match self {

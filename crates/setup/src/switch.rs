@@ -1,7 +1,7 @@
 //! Enables and disables the webhook of one source: pause, resume, and the canary.
 //!
-//! A run can be killed after any request. The note in the webhook's name shows the webhook's state, and one request
-//! changes state, events and note together. Therefore another run can continue.
+//! A run can be killed after any request, and another run can continue. The note in the webhook's name shows how far
+//! the killed run came, because one request changes the state, the events and the note together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,7 +74,8 @@ pub enum CanaryEnd {
         /// Admin address of the gateway.
         gateway: String,
     },
-    /// No webhook has arrived whose response shows whether the signing key is correct. The webhook is disabled again.
+    /// No gateway answered 202 or 401 in time, so it is unknown whether the signing key is correct. The webhook is
+    /// disabled again.
     NothingArrived {
         /// Number of responses other than 202 and 401.
         other: u64,
@@ -90,7 +91,7 @@ pub struct Looked {
     pub unanswered: Vec<String>,
 }
 
-/// Source of the gateways' counters.
+/// Access to the gateways' counters.
 pub trait Gateways {
     /// Reads the counters of a source from all gateways.
     fn look(&self, source: &SourceName) -> impl Future<Output = Looked> + Send;
@@ -101,9 +102,9 @@ pub trait Gateways {
 pub struct Canary<G> {
     /// The events that are enabled first.
     pub family: EventSelection,
-    /// Source of the gateways' counters.
+    /// Access to the gateways' counters.
     pub gateways: G,
-    /// Maximum wait for the first webhook.
+    /// Maximum wait for the first response of 202 or 401.
     pub within: Duration,
     /// Time between two reads of the counters.
     pub interval: Duration,
@@ -120,7 +121,8 @@ impl Switch<'_> {
         let (_, webhook) = self.webhook(journal).await?;
         let result = if webhook.is_enabled() {
             let update = match without_note(webhook.name()) {
-                // The webhook has never been enabled for all its events, and a later `apply` may do that.
+                // A webhook with a note has never been enabled for all its events. It keeps a note, so that a later
+                // `apply` may enable it.
                 Some(name) => WebhookUpdate::of(&webhook).disable().name(&pending(name)),
                 None => WebhookUpdate::of(&webhook).disable(),
             };
@@ -166,8 +168,8 @@ impl Switch<'_> {
         Ok(Resumed::Now)
     }
 
-    /// Enables the events of `given.family`, waits until the gateways' counters show the first webhook, and then either
-    /// enables all wanted events or disables the webhook. If a run is killed, another run continues.
+    /// Enables the events of `given.family`, and waits until the gateways' counters show the response to the first
+    /// event. Then enables all wanted events, or disables the webhook. If a run is killed, another run continues.
     ///
     /// # Errors
     /// [`SetupError`]. If the last request failed, the canary may still be enabled; another run continues with it.
@@ -181,7 +183,7 @@ impl Switch<'_> {
         let events = self.wanted(wish, &given.family)?;
         if is_canary(&webhook) {
             if journal.canary(self.source).is_none() {
-                // The state file of the run that began the canary is lost.
+                // The state file with the counters at the start of the canary is lost.
                 let start = self.all_gateways(given).await?;
                 journal.begin_canary(self.source, &start)?;
             }
@@ -199,14 +201,13 @@ impl Switch<'_> {
         }
         let start = journal.canary(self.source).cloned().unwrap_or_default();
         let decision = self.watch(&start, given, report).await;
-        // A person may have changed the webhook in the meantime.
         let (_, webhook) = self.webhook(journal).await?;
+        // A webhook that a person enabled or disabled during the canary stays as that person left it.
+        if !is_canary(&webhook) {
+            return Err(SetupError::Moved(vec![format!("the webhook {} is no longer a canary", webhook.id())]));
+        }
         let end = match decision {
             Decision::Widen { gateway } => {
-                // A disabled webhook must not be enabled again.
-                if !is_canary(&webhook) {
-                    return Err(SetupError::Moved(vec![format!("the webhook {} is no longer a canary", webhook.id())]));
-                }
                 let webhook = self.update(&ended(&webhook, events), report).await?;
                 CanaryEnd::Widened { gateway, events: webhook.events().len() }
             }
@@ -223,7 +224,7 @@ impl Switch<'_> {
         Ok(end)
     }
 
-    /// Polls the counters until they allow a decision, or until the time is over.
+    /// Polls the counters until they allow a decision, or until `given.within` has passed.
     async fn watch<G: Gateways + Sync>(
         &self,
         start: &GatewayCounts,
@@ -286,7 +287,7 @@ impl Switch<'_> {
         Err(refused(Refusal::WebhookDiffers { source_name, id, fields: "endpoint".to_owned() }))
     }
 
-    /// The webhook in its current state, selected as in the plan.
+    /// Reads the webhook of the source, and selects it by the rules of the plan.
     async fn webhook(&self, journal: &Journal) -> Result<(&WebhookWish, Webhook), SetupError> {
         let wish = self.desired.webhooks.iter().find(|wish| wish.source == *self.source);
         let wish = wish.ok_or_else(|| SetupError::NoClient(self.key()))?;
@@ -308,8 +309,8 @@ impl Switch<'_> {
                 Refusal::ChoiceMissing { .. } | Refusal::WorkspaceNotNamed { .. } | Refusal::WrongWorkspace { .. }
             )
         };
-        // These refusals concern a webhook that is created or changed as planned. A webhook with our mark can always be
-        // switched.
+        // `is_missing` matches the refusals that concern only the creation or change of a webhook. A webhook with our
+        // mark can be enabled and disabled in spite of them.
         let refusals: Vec<Refusal> = planned.refusals.into_iter().filter(|refusal| !is_missing(refusal)).collect();
         if !refusals.is_empty() {
             return Err(SetupError::Refused(refusals));

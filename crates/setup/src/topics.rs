@@ -57,8 +57,8 @@ impl TopicWish {
             spec(typed, 7, DEFAULT_MAX_MESSAGE_BYTES),
             spec(dead_letters, 30, record + RECORD_OVERHEAD),
         ];
-        // A receipts record has about 100 bytes and the event id for each event of a request of at most 1,000,000
-        // bytes.
+        // A receipts record describes one request, which has at most 1,000,000 bytes. For each event of the request,
+        // the record contains the event id and about 100 more bytes.
         let receipts = receipts.as_ref().map(|receipts| spec(receipts, 30, DEFAULT_MAX_MESSAGE_BYTES));
         topics.into_iter().chain(receipts).collect()
     }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn new_topics_never_elect_a_leader_that_lacks_records() {
+    fn new_topics_disable_unclean_leader_election_and_require_two_in_sync_replicas_of_three() {
         for spec in wish(3, MIB).specs(1) {
             assert_eq!(setting(&spec, "unclean.leader.election.enable"), Some("false"));
             assert_eq!(setting(&spec, "min.insync.replicas"), Some("2"));

@@ -54,7 +54,7 @@ impl PlatformValues {
         })
     }
 
-    /// The variables with their values. The variables of a trial are included only for a simulator's inlet.
+    /// The variables with their values. `TRIAL` and `PLATFORM_ALLOW_HTTP` are included only for a simulator's inlet.
     #[must_use]
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         let mut variables = vec![

@@ -1,6 +1,6 @@
 //! `chaos [--seed N] [--duration SECONDS|10m] [--brokers 1|3] [--rate N] [--pace SECONDS] [--logs FOLDER]` runs the
-//! chaos suite for a long time. Without a seed, it chooses one and prints it first. The exit code is 0 only if no
-//! record is lost or duplicated.
+//! chaos suite, by default for ten minutes. Without `--seed`, it chooses a seed and prints it first. The exit code is 0
+//! only if the report is good ([`Report::is_good`](e2e::chaos::Report::is_good)).
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 

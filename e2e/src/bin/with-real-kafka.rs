@@ -1,8 +1,9 @@
-//! `with-real-kafka COMMAND…` runs a command together with a real Apache Kafka. It prints the broker in its first line,
-//! passes the address to the command in `KAFKA_BOOTSTRAP_SERVERS`, and stops Kafka when the command ends.
+//! `with-real-kafka COMMAND…` runs a command together with a real Apache Kafka. Its first line of output names that
+//! Kafka. The command gets the address in `KAFKA_BOOTSTRAP_SERVERS`. A Kafka that this program has started stops when
+//! the command ends.
 //!
-//! If no real Kafka is available, it prints the reason in red. If `CI` is set, it then fails. Otherwise it runs the
-//! command anyway, and each test that needs a broker fails with the reason.
+//! If no real Kafka is available, the program prints the reason in red. Then it fails if `CI` is set. Without `CI`, it
+//! runs the command anyway, and each test that needs a broker fails with the reason.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 

@@ -29,7 +29,7 @@ struct SentBody {
 pub(super) struct Sending(Vec<JoinHandle<SentBody>>);
 
 impl Sending {
-    /// Sends a body of this size repeatedly until the gateway responds with 202.
+    /// Sends a body of this size repeatedly until the gateway responds with 202, for at most [`GIVE_UP`].
     pub(super) fn send(&mut self, port: u16, bytes: usize) {
         let id = format!("body-{:03}-{bytes}", self.0.len());
         self.0.push(std::thread::spawn(move || {
@@ -92,15 +92,15 @@ impl SentBodies {
     }
 }
 
-/// Outcomes of the bodies around the limits.
+/// Outcomes of the bodies around the size limits.
 #[derive(Debug, Default)]
 pub struct Bodies {
     /// Number of bodies sent.
     pub sent: usize,
     /// Number of bodies over `GATEWAY_MAX_BODY`.
     pub over: usize,
-    /// Number of dead letters with the code `body_too_large`. An attempt without a response may have written one as
-    /// well.
+    /// Number of dead letters with the code `body_too_large`. An attempt that got no response may have written a dead
+    /// letter as well.
     pub too_large: usize,
     /// Number of attempts to send bodies over the limit.
     pub attempts_over: usize,
@@ -156,9 +156,9 @@ mod tests {
         let raw = BTreeSet::from([fits.as_str()]);
         assert_eq!(bodies.whole().collect::<Vec<_>>(), [fits.as_str()]);
         assert!(bodies.account(&raw, 1).is_good());
-        assert!(bodies.account(&raw, 2).is_good(), "the first attempt may have been stored without an answer");
+        assert!(bodies.account(&raw, 2).is_good(), "an attempt without a response may have written a dead letter");
         assert!(!bodies.account(&raw, 0).is_good());
         assert!(!bodies.account(&raw, 3).is_good());
-        assert!(!bodies.account(&BTreeSet::new(), 1).is_good(), "the one that fits is not stored");
+        assert!(!bodies.account(&BTreeSet::new(), 1).is_good(), "the body that fits is not stored");
     }
 }

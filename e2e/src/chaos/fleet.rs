@@ -1,4 +1,4 @@
-//! Supervises the services' processes as an orchestrator does: it starts a process that has ended again.
+//! Supervises the services' processes as an orchestrator does: it restarts each process that has ended.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,10 +20,10 @@ const BACKOFF: Duration = Duration::from_secs(1);
 /// Maximum time from SIGTERM to the end of a service. `SHUTDOWN_TIMEOUT` is 30 s.
 const TERM: Duration = Duration::from_secs(40);
 
-/// Time from SIGTERM after which the stacks of a service's threads are saved: they show what delays its end.
+/// If a service still runs this long after SIGTERM, the stacks of its threads are saved: they show what delays its end.
 const SLOW_END: Duration = Duration::from_secs(20);
 
-/// Expected state of a process.
+/// What the fleet has done to a process, which decides how the process is expected to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Runs,
@@ -58,7 +58,7 @@ pub(super) struct Ground<'p> {
 }
 
 impl<'p> Ground<'p> {
-    /// Starts the proxy to Platform. The cluster has started the proxies to the brokers.
+    /// Starts the proxy to Platform. [`RealKafka::start`] has already started the proxies to the brokers.
     pub(super) fn new(pipeline: &'p Pipeline, kafka: &RealKafka) -> Self {
         let bootstrap = (0..Link::TO_BROKERS.len()).map(|place| kafka.proxy(place).bootstrap()).collect();
         let platform = Proxy::start(&[pipeline.simulator_port]).expect("a proxy");
@@ -67,8 +67,8 @@ impl<'p> Ground<'p> {
 }
 
 /// Returns a library that skews a process's clock; `None` if there is no C compiler. Debian's `faketime` is not
-/// suitable: with it, librdkafka's waits last longer by the time that the clock is ahead, and end at once if the clock
-/// is behind.
+/// suitable: if the clock is ahead, it lengthens librdkafka's waits by the skew; if the clock is slow, it ends them at
+/// once.
 pub(super) fn clock_skew() -> Option<PathBuf> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let compile = || {
@@ -85,8 +85,8 @@ pub(super) fn clock_skew() -> Option<PathBuf> {
 pub(super) struct Fleet<'p> {
     ground: &'p Ground<'p>,
     slots: BTreeMap<Service, Slot>,
-    /// Number of processes that were started for each service. A slot is dropped when its service is scaled down, and
-    /// the logs of its processes must not be overwritten later.
+    /// Number of processes that were started for each service. The number is not in [`Slot`], which is dropped when its
+    /// service is scaled down: later processes must not overwrite the logs of earlier ones.
     lives: BTreeMap<Service, usize>,
     /// Folder for the logs of ended processes.
     logs: PathBuf,
@@ -281,7 +281,7 @@ fn start(ground: &Ground<'_>, service: Service, slot: &Slot) -> Process {
                 Naming::Named => format!("{}-{number}", pipeline.name),
                 Naming::Unnamed => String::new(),
             };
-            // Readers wait this long for a transaction that a killed, unnamed transformer left open.
+            // If an unnamed transformer is killed, readers wait for this timeout of its open transaction.
             let changes = [("TRANSFORMER_INSTANCE", instance.as_str()), ("TRANSFORMER_TRANSACTION_TIMEOUT", "10s")];
             let variables = with(pipeline.transformer_variables(), &changes);
             ("transformer", variables, (number == 0).then_some(Link::Transformer))

@@ -11,7 +11,7 @@ use crate::watch::Stall;
 /// Time until readers received records again after actions of one kind.
 #[derive(Debug, Clone, Default)]
 pub struct Recovery {
-    /// Time from each action until a reader of the typed topic had received records of every partition.
+    /// Time from each action until a reader of the typed topic had received a new record of every partition.
     pub after: Vec<Duration>,
     /// Number of actions after which a partition received no more records. This is normal only close to the end of the
     /// load.
@@ -43,7 +43,7 @@ pub struct Report {
     pub accepted_again: usize,
     /// Number of dead letters by code.
     pub dead_letters: BTreeMap<String, usize>,
-    /// Outcomes of the bodies around the limits.
+    /// Outcomes of the bodies around the size limits.
     pub bodies: Bodies,
     /// Acknowledged ids that are not on the raw topic.
     pub not_stored: Vec<String>,
@@ -65,11 +65,12 @@ pub struct Report {
 }
 
 /// Maximum time that a partition may receive no record: a network fault of the schedule (18 s), the start of a broker
-/// on a busy machine (30 s), a transaction's timeout (20 s), the brokers' clean-up interval (10 s), and a margin.
+/// on a busy machine (30 s), a transaction's timeout (10 s), the brokers' clean-up interval (10 s), and a margin.
 const STANDSTILL: Duration = Duration::from_secs(90);
 
 impl Report {
-    /// Whether no record is lost or duplicated, no partition stalled for too long, and every process stopped cleanly.
+    /// Whether no record is lost or duplicated, nothing stalled for `STANDSTILL`, the audit explains every record, and
+    /// every process stopped cleanly at the end.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.acknowledged as u64 == self.sent.0

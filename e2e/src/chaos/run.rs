@@ -18,7 +18,8 @@ use crate::watch::{Stall, Watch, Window};
 /// Maximum time until the services are ready at the start.
 const START: Duration = Duration::from_secs(120);
 
-/// Maximum time that the sender may continue after the schedule, and that the last events may take after that.
+/// Maximum time from the end of the schedule until the sender ends. The same limit applies from then until every event
+/// has an outcome.
 const FINISH: Duration = Duration::from_secs(300);
 
 /// Configuration of a run.
@@ -28,7 +29,7 @@ pub struct Chaos {
     pub plan: Plan,
     /// Number of webhooks per second.
     pub rate: usize,
-    /// Folder for the services' logs. Without it, only the logs of a failed run are kept.
+    /// Folder for the services' logs. `None` is a temporary folder, which is kept only after a failed run.
     pub logs: Option<PathBuf>,
 }
 
@@ -54,7 +55,7 @@ pub fn run(chaos: &Chaos) -> Report {
     let ground = Ground::new(&pipeline, &kafka);
     let mut course = Course::start(&ground, &kafka, logs.clone());
     let steps = schedule(&chaos.plan);
-    let count = chaos.rate * usize::try_from(duration.as_secs()).expect("a duration of this world");
+    let count = chaos.rate * usize::try_from(duration.as_secs()).expect("a run lasts less than 2^32 seconds");
     let arguments = ["--repeat-within", "20s", "--shuffle", "200", "--give-up", "10m", "--concurrency", "512"];
     let mut load = pipeline.load_with(count, chaos.rate, &arguments);
     course.begin();
@@ -118,7 +119,7 @@ struct Course<'p> {
     deliveries: Deliveries,
 }
 
-/// Statistics of when Platform accepted new events.
+/// Tracks the longest pause in which Platform accepted no new event.
 #[derive(Default)]
 struct Deliveries {
     accepted: u64,

@@ -9,8 +9,8 @@ use crate::faults::every_trouble;
 use crate::proxy::{Direction, Fault};
 use crate::real_kafka::FENCED_AFTER;
 
-/// Returns the minimum time between two broker faults, in which the cluster must recover: two of three brokers must be
-/// in sync.
+/// Returns the minimum time between two broker faults. The cluster recovers in this time: of three brokers, at least
+/// two must be in sync again before the next fault.
 fn rest(brokers: usize) -> Duration {
     Duration::from_secs(if brokers == 1 { 5 } else { 12 })
 }
@@ -99,8 +99,8 @@ fn platform_faults() -> Vec<Value> {
     faults
 }
 
-/// Returns body sizes around every limit: a topic's default, the producer's queue, `GATEWAY_MAX_BODY`, and the maximum
-/// that the gateway receives.
+/// Returns body sizes around every limit: a topic's default (1 MiB), the transformer's producer queue (8 MiB),
+/// `GATEWAY_MAX_BODY` (10 MiB), and the largest body that the gateway receives (64 MiB).
 fn body_sizes() -> Vec<usize> {
     const MIB: usize = 1024 * 1024;
     let around = |size: usize| [size - 1, size, size + 1];
@@ -121,8 +121,8 @@ fn network_faults() -> Vec<(Link, Option<Fault>)> {
     Link::ALL.into_iter().flat_map(of_link).collect()
 }
 
-/// Clock skews in seconds, positive if the clock is ahead. Brokers refuse records that are an hour or more in the
-/// future.
+/// Clock skews in seconds, positive if the clock is ahead. All are less than an hour, because brokers refuse records
+/// whose timestamp is further in the future.
 const SKEWS: [i64; 4] = [-1800, -30, 30, 1800];
 
 /// Returns all actions, in chronological order. The schedule starts with one transformer and one sink. Every broker
@@ -190,7 +190,7 @@ impl Composer {
         let sinks = if at < self.sinks_change_until { 1 } else { self.sinks };
         let sink = Service::Sink(self.dice.usize(..sinks));
         // In half of the cases, the process is started again at once, while the brokers still have the membership and
-        // the open transaction of the killed one.
+        // the open transaction of the killed process.
         let away = if self.dice.bool() { Duration::ZERO } else { self.millis(0..3000) };
         match self.cards.draw(&mut self.dice) {
             Card::KillGateway => self.add(at, Action::Kill(Service::Gateway, away, naming)),
@@ -204,7 +204,7 @@ impl Composer {
                 self.add(at, Action::Transformers(self.transformers));
             }
             Card::ScaleSink => {
-                // `fill_the_budget` changes the number of sinks until then, so this action comes after it.
+                // Until `sinks_change_until`, `fill_the_budget` controls the number of sinks.
                 let at = at.max(self.sinks_change_until);
                 if at < self.plan.duration {
                     self.sinks = if self.sinks == 1 { MOST } else { 1 };
@@ -281,8 +281,8 @@ impl Composer {
         let fenced = u64::try_from(FENCED_AFTER.as_millis()).expect("seconds");
         let broker = self.dice.usize(..self.plan.brokers);
         let away = self.millis(match (self.plan.brokers, is_kill) {
-            // The only broker of a cluster stays down until it is fenced if it is killed, and comes back before it is
-            // fenced if it is paused: docs/adr/0006-one-broker-is-not-enough.md.
+            // If the cluster has only one broker, a killed broker stays down until it is fenced, and a paused broker
+            // comes back before it is fenced (docs/adr/0006-one-broker-is-not-enough.md).
             (1, true) => fenced + 1000..fenced + 3000,
             (1, false) => 1000..fenced - 1000,
             _ => 1000..8000,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::free_port;
 use crate::proxy::Proxy;
 
-/// Time from the last heartbeat of a broker until it loses its leaderships, in a cluster with a separate controller.
+/// Time from the last heartbeat of a broker until the controller fences it and chooses other leaders for its
+/// partitions. Only clusters with a separate controller use this value.
 pub const FENCED_AFTER: Duration = Duration::from_secs(6);
 
 /// Configuration of the cluster that a test needs.

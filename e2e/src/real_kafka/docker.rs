@@ -25,6 +25,9 @@ impl Container {
         if !cluster.users.is_empty() {
             return Err("a broker with users needs Java and Maven".to_owned());
         }
+        if cluster.own_controller {
+            return Err("a broker with a separate controller needs Java and Maven".to_owned());
+        }
         let port = free_port();
         let name = format!("customerio-kafka-{port}");
         let mut settings: Vec<String> = [

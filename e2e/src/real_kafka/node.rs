@@ -14,9 +14,9 @@ use crate::proxy::Proxy;
 /// A fixed id is sufficient, because each cluster has its own directories.
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
-/// Script of the keeper. It executes the orders from its standard input, and prints each order when it is done. At the
-/// end of its input, which also comes when the test process dies, it kills the broker and removes the folder. A signal
-/// to the whole process group must not end the keeper earlier.
+/// Script of the keeper. It executes the orders from its standard input, and prints each order when it is done. When
+/// the input ends, also because the test process has died, the keeper kills the broker and removes the folder. The
+/// traps keep it running when a signal, such as Ctrl-C, goes to the whole process group.
 const KEEPER: &str = r#"trap '' INT
 trap : TERM HUP
 while read -r order; do

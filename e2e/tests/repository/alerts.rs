@@ -1,6 +1,6 @@
-//! Compares alert rules, their tests, the runbooks and the dashboard with each other and with the metrics of the
-//! services (the pinned expositions). These tests need neither Kafka nor Prometheus: `make ops-rules` evaluates the
-//! rules.
+//! Compares alert rules, their tests, the runbooks and the dashboard with each other and with the services' metrics,
+//! which are known from the snapshots of their `/metrics` pages ([`Exposition`]). These tests need neither Kafka nor
+//! Prometheus. `make ops-rules` evaluates the rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -106,7 +106,7 @@ fn every_alert_has_a_severity_a_summary_a_description_and_its_runbook() {
         let annotations = &rule["annotations"];
         assert!(text(&annotations["summary"]).ends_with('.'), "{name}: the summary is a sentence");
         assert!(text(&annotations["description"]).ends_with('.'), "{name}: the description is a sentence");
-        // Prometheus puts in the address of the page, or the path if it has no address.
+        // Prometheus replaces this template by the address in the external label, or by the path without such a label.
         let page = r#"{{ or $externalLabels.customerio_runbooks "docs/runbooks.md" }}"#;
         assert_eq!(text(&annotations["runbook_url"]), format!("{page}#{}", name.to_lowercase()), "{name}");
     }
@@ -149,7 +149,8 @@ fn alertmanager_names_only_alerts_and_receivers_that_exist() {
                 assert!(names.contains(alert), "no alert {alert}");
                 named.insert(alert.to_owned());
             }
-            // Such a hold is about one source and can last for days.
+            // A hold because of the dead-letter limit concerns one source and can last for days, so it must not
+            // suppress other alerts.
             let is_hold = side == "source_matchers" && matchers[0].contains("SinkHeld");
             let excludes = matchers.iter().any(|matcher| matcher == r#"reason!="dead_letter_limit""#);
             assert_eq!(is_hold, excludes, "{matchers:?}");
@@ -200,7 +201,7 @@ fn every_alert_has_a_firing_and_a_silent_test_case() {
     assert!(cases.is_empty(), "cases of alerts that do not exist: {cases:?}");
 }
 
-/// Describes every selector of an expression that the expositions do not contain.
+/// Describes every selector of an expression whose metric or labels no service has.
 fn breaches(place: &str, expression: &str, known: &Exposition) -> Vec<String> {
     let selectors = selectors(expression);
     assert!(!selectors.is_empty(), "{place}: no metric in {expression}");
@@ -208,7 +209,7 @@ fn breaches(place: &str, expression: &str, known: &Exposition) -> Vec<String> {
 }
 
 #[test]
-fn every_metric_of_the_rules_is_in_a_pinned_exposition() {
+fn every_metric_in_an_alert_rule_exists() {
     let (own, kubernetes) = (Exposition::pinned(root()), Exposition::pinned(root()).with_kube_state_metrics());
     let mut found = Vec::new();
     for Alert { name, file, rule } in alerts() {
@@ -234,7 +235,7 @@ fn queries(panels: &serde_json::Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_dashboard_uses_only_pinned_metrics_and_every_metric_is_used_or_listed() {
+fn dashboard_metrics_exist_and_each_metric_is_on_the_dashboard_in_an_alert_or_listed() {
     let known = Exposition::pinned(root());
     let (mut found, mut used) = (Vec::new(), BTreeSet::new());
     let mut note =
@@ -254,7 +255,7 @@ fn the_dashboard_uses_only_pinned_metrics_and_every_metric_is_used_or_listed() {
     assert_eq!(unused, NEITHER_SHOWN_NOR_WATCHED, "a new metric belongs on the dashboard or into an alert");
 }
 
-/// Metrics that only help to investigate a defect.
+/// Metrics that need no place on the dashboard or in an alert, because they only help to investigate a defect.
 const NEITHER_SHOWN_NOR_WATCHED: [&str; 2] =
     ["customerio_kafka_stale_completions_total", "customerio_transformer_reloads_total"];
 
@@ -297,12 +298,12 @@ fn every_command_in_the_runbooks_has_valid_arguments() {
     let page = std::fs::read_to_string(root().join("docs/runbooks.md")).unwrap();
     let mut commands = commands(&page);
     assert!(commands.len() > 5, "{commands:?}");
-    // `send` would send webhooks to the host in the runbook.
+    // `send` is not started, because it would send webhooks to the host in the runbook.
     commands.retain(|arguments| arguments[0] != "send");
     let started: Vec<_> = commands
         .into_iter()
         .map(|arguments| {
-            // No broker listens on port 1, so a command with valid arguments fails without a result.
+            // No broker listens on port 1, so a command with valid arguments changes nothing.
             let mut command = Command::new(e2e::process::binary("customerio-aep"));
             let command = command.args(&arguments).env_clear().current_dir(std::env::temp_dir());
             let command = command.env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1").stdin(Stdio::null());
@@ -312,7 +313,7 @@ fn every_command_in_the_runbooks_has_valid_arguments() {
     for (arguments, process) in started {
         let output = process.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        // Nothing is configured here, so a valid command may fail; only clap's own errors count.
+        // A command with valid arguments may fail without Kafka. Only clap's own errors mean invalid arguments.
         assert!(!said.starts_with("customerio-aep: error:") && !said.contains("try '--help'"), "{arguments:?}: {said}");
     }
 }

@@ -1,5 +1,5 @@
-//! Evaluates the files of Docker Compose as Compose does. Checks what each service gets with and without the trial's
-//! file, and what the service `config` reports about it.
+//! Evaluates the files of Docker Compose as Compose does. Checks the environment of each service with and without the
+//! trial's file (`docker-compose.override.yml`), and what the service `config` reports about this environment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use e2e::process::binary;
 use serde_yaml_ng::Value;
 
+mod set_up;
 mod variables;
 
 type Variables = BTreeMap<String, String>;
@@ -27,16 +28,20 @@ fn file(name: &str) -> Value {
     value
 }
 
-/// Replaces `${NAME:-default}` (also if the value is empty) and `${NAME-default}` (only if the variable is not set).
+/// Replaces the references to variables in a text. `${NAME:-default}` is the default if the variable is empty or not
+/// set, `${NAME-default}` is the default only if the variable is not set, and `${NAME:+text}` is the text if the
+/// variable has a value that is not empty.
 fn interpolated(text: &str, variables: &Variables) -> String {
     let Some((before, rest)) = text.split_once("${") else { return text.to_owned() };
     let (reference, after) = rest.split_once('}').unwrap();
-    let value = match reference.split_once('-').unwrap() {
-        (name, default) if name.ends_with(':') => {
-            let value = variables.get(name.trim_end_matches(':')).filter(|value| !value.is_empty());
-            value.cloned().unwrap_or_else(|| default.to_owned())
-        }
-        (name, default) => variables.get(name).cloned().unwrap_or_else(|| default.to_owned()),
+    let filled = |name: &str| variables.get(name).filter(|value| !value.is_empty()).cloned();
+    let value = if let Some((name, text)) = reference.split_once(":+") {
+        filled(name).map_or_else(String::new, |_| text.to_owned())
+    } else if let Some((name, default)) = reference.split_once(":-") {
+        filled(name).unwrap_or_else(|| default.to_owned())
+    } else {
+        let (name, default) = reference.split_once('-').unwrap();
+        variables.get(name).cloned().unwrap_or_else(|| default.to_owned())
     };
     format!("{before}{value}{}", interpolated(after, variables))
 }
@@ -69,7 +74,8 @@ fn filled(values: &[(&str, &str)]) -> Variables {
     variables
 }
 
-/// Runs the command of the service `config` in this environment; returns the exit code and all output.
+/// Runs the command of the service `config` in this environment. Returns its exit code, and its standard output and
+/// standard error as one text.
 fn check(environment: &Variables) -> (Option<i32>, String) {
     let base = file("docker-compose.yml");
     let words = |key: &str| -> Vec<String> {
@@ -108,13 +114,13 @@ const VALUES: [(&str, &str); 8] = [
 #[test]
 fn an_incomplete_env_file_is_refused_with_the_names_of_all_missing_variables() {
     let example = filled(&[]);
-    assert_eq!(example["COMPOSE_FILE"], "docker-compose.yml", "without the trial's file");
+    assert_eq!(example["COMPOSE_FILE"], "docker-compose.yml", ".env.example leaves out the trial's file");
     let (code, said) = check(&environment(&LIVE, "config", &example));
     assert_eq!(code, Some(2), "{said}");
     for name in REQUIRED {
         assert!(said.contains(name), "{name} in {said}");
     }
-    // A single empty variable is sufficient for an error.
+    // One empty variable is enough for an error.
     for name in REQUIRED {
         let mut variables = filled(&VALUES);
         variables.insert(name.to_owned(), String::new());
@@ -124,11 +130,11 @@ fn an_incomplete_env_file_is_refused_with_the_names_of_all_missing_variables() {
 }
 
 #[test]
-fn a_complete_env_file_is_sufficient_and_trial_values_are_refused() {
+fn a_complete_env_file_passes_the_check_unless_it_has_values_of_the_trial() {
     let variables = filled(&VALUES);
     let (code, said) = check(&environment(&LIVE, "config", &variables));
     assert!(code == Some(0) && !said.contains("TRIAL"), "{said}");
-    // The trial's values are refused without the trial's file.
+    // Without the trial's file, the check refuses each value of the trial.
     for (name, value) in environment(&TRIAL, "config", &Variables::new()) {
         if ["CUSTOMERIO_SIGNING_KEYS", "PLATFORM_INLET_URL", "IMS_URL"].contains(&name.as_str()) {
             let (code, said) =
@@ -163,14 +169,14 @@ fn services_start_only_after_config_has_checked_the_same_environment() {
             assert_eq!(condition.as_str(), Some("service_completed_successfully"), "{service}");
         }
     }
-    assert!(base["services"]["config"]["restart"].is_null(), "it runs once");
+    assert!(base["services"]["config"]["restart"].is_null(), "`config` runs once");
     for word in ["trial-key", "sim-secret", "sim-client", "inlet", "platform-sim"] {
         assert!(!read("docker-compose.yml").contains(word), "`{word}` belongs into the trial's file");
     }
 }
 
 #[test]
-fn topic_options_reach_the_services_even_if_receipts_topic_is_empty() {
+fn topic_variables_reach_the_services_and_an_empty_receipts_topic_stays_empty() {
     let with = |name: &str, value: &str| Variables::from([(name.to_owned(), value.to_owned())]);
     for service in ["config", "setup", "cli", "sink"] {
         let receipts = |variables: &Variables| environment(&LIVE, service, variables)["RECEIPTS_TOPIC"].clone();
@@ -185,7 +191,7 @@ fn topic_options_reach_the_services_even_if_receipts_topic_is_empty() {
 fn the_console_starts_in_a_trial_and_otherwise_only_with_its_profile() {
     let live = file("docker-compose.yml");
     assert_eq!(texts(&live["services"]["console"]["profiles"]), ["console"]);
-    // Compose adds the lists of its files, so the trial's file has to remove this one.
+    // Compose merges the lists of its files, so the trial's file must remove the list of profiles with `!reset`.
     let trial = file("docker-compose.override.yml");
     let Value::Tagged(profiles) = &trial["services"]["console"]["profiles"] else { panic!("no tag") };
     assert!(profiles.tag == "!reset" && texts(&profiles.value).is_empty(), "{profiles:?}");
@@ -205,12 +211,12 @@ fn make_up_gives_every_build_of_the_image_the_same_commit() {
 }
 
 #[test]
-fn alerts_get_the_address_of_the_runbooks() {
+fn alert_texts_can_use_the_address_of_the_runbooks_but_alerts_have_no_label_with_it() {
     let with = Variables::from([("RUNBOOKS_URL".to_owned(), "https://docs.example.com/runbooks.md".to_owned())]);
     assert_eq!(environment(&LIVE, "prometheus", &with)["RUNBOOKS_URL"], "https://docs.example.com/runbooks.md");
     let config = file("deploy/prometheus/prometheus.yml");
     assert_eq!(config["global"]["external_labels"]["customerio_runbooks"].as_str(), Some("${RUNBOOKS_URL}"));
-    // A label with the address would be part of each alert.
+    // Prometheus adds its external labels to each alert, so the rule below must drop this one.
     let relabelling = &config["alerting"]["alert_relabel_configs"][0];
     assert_eq!(relabelling["action"].as_str(), Some("labeldrop"));
     assert_eq!(relabelling["regex"].as_str(), Some("customerio_runbooks"));
@@ -228,7 +234,7 @@ fn the_cli_container_gets_all_addresses_and_starts_only_on_demand() {
         operator["CUSTOMERIO_SIGNING_KEYS"],
         environment(&TRIAL, "ingest-gateway", &Variables::new())["CUSTOMERIO_SIGNING_KEYS"]
     );
-    // The tool accepts these variables.
+    // The commands accept all these variables.
     for arguments in [&["send", "--help"][..], &["status", "--help"], &["check-config", "--help"]] {
         let output =
             Command::new(binary("customerio-aep")).env_clear().envs(&operator).args(arguments).output().unwrap();
@@ -236,7 +242,7 @@ fn the_cli_container_gets_all_addresses_and_starts_only_on_demand() {
     }
 }
 
-/// Returns the services of both files. The trial's file overrides the other file.
+/// Returns the services of `docker-compose.yml` with the changes of the trial's file.
 fn services() -> BTreeMap<String, Value> {
     let mut all: BTreeMap<String, Value> = BTreeMap::new();
     for name in TRIAL {
@@ -290,7 +296,7 @@ fn only_long_running_services_restart_and_have_a_health_check() {
     for (name, service) in services() {
         let runs_once = ["config", "setup", "cli"].contains(&name.as_str());
         assert_eq!(service["restart"].as_str(), (!runs_once).then_some("unless-stopped"), "{name}");
-        // The simulator does not have a readiness page.
+        // The simulator has no page that a health check could request.
         let has_check = !runs_once && name != "platform-sim";
         assert_eq!(!service["healthcheck"]["test"].is_null(), has_check, "{name}");
     }
@@ -346,11 +352,11 @@ fn prometheus_loads_all_compose_rules_and_scrapes_every_service() {
     exist.sort();
     assert_eq!(loaded, exist);
     let services = services();
-    assert!(services["prometheus"]["command"].is_null(), "the image's own arguments");
+    assert!(services["prometheus"]["command"].is_null(), "Prometheus uses the default arguments of its image");
     let jobs: Vec<&str> =
         config["scrape_configs"].as_sequence().unwrap().iter().map(|job| job["job_name"].as_str().unwrap()).collect();
     for service in SERVICES {
-        assert!(jobs.contains(&service), "{service} is read; the alerts on `up` find it by its job");
+        assert!(jobs.contains(&service), "{service} has no scrape job; the alerts on `up` select the job");
     }
 }
 

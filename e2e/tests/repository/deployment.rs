@@ -80,7 +80,7 @@ fn every_pod_meets_the_restricted_security_standard() {
 }
 
 #[test]
-fn every_service_and_the_console_have_three_probes() {
+fn the_services_and_the_console_have_liveness_startup_and_readiness_probes() {
     let workloads = workloads();
     assert_eq!(workloads.keys().map(String::as_str).collect::<Vec<_>>(), ["ingest-gateway", "sink", "transformer"]);
     for (name, workload) in &workloads {
@@ -97,14 +97,14 @@ fn every_service_and_the_console_have_three_probes() {
     for probe in ["livenessProbe", "startupProbe", "readinessProbe"] {
         let request = &pods["console"]["containers"][0][probe]["httpGet"];
         assert_eq!(text(&request["path"]), "/livez", "{probe}");
-        // The console answers only under names that it knows.
+        // The console responds only to requests with a known `Host` header.
         let host = &request["httpHeaders"][0];
         assert_eq!((text(&host["name"]), text(&host["value"])), ("Host", "localhost:8088"), "{probe}");
     }
 }
 
 #[test]
-fn the_tools_and_the_console_ask_every_pod_at_its_admin_port() {
+fn the_tools_and_the_console_query_every_pod_at_its_admin_port() {
     let services = documents("deploy/kubernetes/services.yaml");
     let workloads = workloads();
     for pod in ["tools", "console"] {
@@ -115,7 +115,7 @@ fn the_tools_and_the_console_ask_every_pod_at_its_admin_port() {
             let is_named =
                 |document: &&Value| text(&document["kind"]) == "Service" && text(&document["metadata"]["name"]) == host;
             let service = services.iter().find(is_named).unwrap_or_else(|| panic!("no Service {host}"));
-            // A name with an address for each pod, also for one that is not ready.
+            // The name of this headless Service resolves to the addresses of all pods, including those not ready.
             assert_eq!(text(&service["spec"]["clusterIP"]), "None", "{host}");
             assert_eq!(service["spec"]["publishNotReadyAddresses"].as_bool(), Some(true), "{host}");
             let component = text(&service["spec"]["selector"]["app.kubernetes.io/component"]);
@@ -154,7 +154,7 @@ fn objects() -> BTreeSet<String> {
 }
 
 #[test]
-fn commands_of_kubectl_in_the_documents_name_objects_of_the_chart() {
+fn kubectl_commands_in_the_documents_name_only_existing_objects() {
     let (objects, mut named) = (objects(), 0);
     for page in ["docs/operate.md", "docs/runbooks.md", "docs/console.md", "deploy/kubernetes/README.md"] {
         let text = read(page);
@@ -217,7 +217,7 @@ fn strimzis_users_have_the_permissions_that_the_documentation_lists() {
         ("gateway", "customerio-gateway"),
         ("transformer", "customerio-transformer"),
         ("sink", "customerio-sink"),
-        // The console can do everything that the other commands can, except to create topics.
+        // The commands and the console share this user. The console's row has the permissions of all of them.
         ("console", "customerio-operator"),
     ];
     for (service, user) in users {
@@ -242,7 +242,7 @@ fn the_operators_user_may_use_the_transactional_ids_of_the_commands() {
         ("customerio.dead-letters-closing-", "crates/operator/src/dead_letters/resolver.rs"),
     ] {
         assert_eq!(acls.get(prefix).map(Vec::as_slice), Some(&["Write".to_owned()][..]), "{prefix}");
-        // The name of the dead-letter topic is configurable, so the code has only the end of its id.
+        // This id begins with the name of the dead-letter topic, which is configurable. The code has only the rest.
         let of_code = prefix.trim_start_matches("customerio.dead-letters");
         assert!(read(source).contains(of_code), "{source}: {of_code}");
     }

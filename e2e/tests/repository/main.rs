@@ -6,5 +6,6 @@
 mod alerts;
 mod compose;
 mod deployment;
+mod documents;
 mod shipped_features;
 mod workspace_rules;

@@ -1,12 +1,12 @@
-//! The tests run binaries that were built together with the tests, so that dev-dependencies can enable features that the
-//! shipped binaries do not have. Each of these features is listed here with the reason why it does not change what a
-//! binary does.
+//! The tests run binaries that were built together with the tests. In such a build, dev-dependencies can enable
+//! features that the shipped binaries do not have. Each of these features is listed here with the reason why it does
+//! not change what a binary does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-/// Library, feature, reason.
+/// Features that only tests enable: library, feature, and the reason why it does not change what a binary does.
 const HARMLESS: [(&str, &str, &str); 14] = [
     ("email_address", "default", "names other features"),
     ("email_address", "serde", "adds implementations of traits"),
@@ -24,7 +24,7 @@ const HARMLESS: [(&str, &str, &str); 14] = [
     ("tokio", "test-util", "adds functions that pause the clock; no binary calls them"),
 ];
 
-/// Returns the enabled features of each library, by name and version.
+/// Returns the features of each library, by name and version, that dependencies of these kinds (`edges`) enable.
 fn features(edges: &str) -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args([

@@ -174,7 +174,7 @@ impl Workspace {
         found
     }
 
-    /// Whether a source file of a member uses the crate in a path.
+    /// Whether a source file of a member uses the crate `name`, in a path or in a `use` line.
     fn is_used(&self, member: &str, name: &str) -> bool {
         let folder = format!("{}/", self.folders[member]);
         let path = format!("{name}::");
@@ -265,7 +265,7 @@ fn the_workspace_follows_its_rules() {
 }
 
 #[test]
-fn each_rule_reports_a_breach() {
+fn each_rule_reports_a_workspace_that_breaks_it() {
     let good = Workspace::read();
     let assert_seen = |break_it: &dyn Fn(&mut Workspace), words: &str| {
         let mut broken = good.clone();

@@ -1,5 +1,5 @@
-//! The alert rules under a real Prometheus that scrapes the real services: each fault makes the right alerts pending and
-//! then firing, and no others, and they clear when the fault has ended.
+//! The alert rules in a real Prometheus that scrapes the real services: during each fault, the expected alerts fire and
+//! no others. The alerts clear after the fault has ended.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const FACTOR: u64 = 30;
 /// Maximum time until the alerts of a fault fire, and until they clear.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// Alerts that a fault must raise, and alerts that it may raise because they depend on how long it lasts.
+/// Alerts that must fire during a fault, and alerts that may fire because they depend on how long the fault lasts.
 struct Expected {
     fault: &'static str,
     must: &'static [&'static str],
@@ -108,7 +108,7 @@ fn p6_each_fault_makes_its_alerts_fire_and_no_others_and_they_clear_afterwards()
     let pipeline = Pipeline::new(shared_kafka(), "alerts");
     let ports = [free_port(), free_port(), free_port()];
     let simulator = pipeline.simulator();
-    // A key in a file, so that the gateway also has the metrics of its watched files.
+    // The key is in a file, so that the gateway also has the metrics of its watched files.
     let key_file = std::env::temp_dir().join(format!("customerio-key-{}", pipeline.name));
     std::fs::write(&key_file, SIGNING_KEY).unwrap();
     let keys = [("CUSTOMERIO_SIGNING_KEYS", ""), ("CUSTOMERIO_SIGNING_KEYS_FILE", key_file.to_str().unwrap())];

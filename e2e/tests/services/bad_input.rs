@@ -1,4 +1,4 @@
-//! Usage errors: each gives one message that says what is wrong, where, and what to do. The exit code is 2 for an error
+//! Each usage error gives one message that says what is wrong, where, and what to do. The exit code is 2 for an error
 //! in the configuration, and 1 for an error at run time.
 
 use e2e::pipeline::{Pipeline, shared_kafka};
@@ -27,7 +27,7 @@ fn help_and_version_exit_0_and_invalid_flags_exit_2() {
     let _turn = shared();
     for name in SERVICES {
         assert_says(run(name, &["--help"], &[]), 0, &["KAFKA_BOOTSTRAP_SERVERS", "ADMIN_LISTEN", "--check-config"]);
-        assert_says(run(name, &["--version"], &[]), 0, &["0.1.0"]);
+        assert_says(run(name, &["--version"], &[]), 0, &[env!("CARGO_PKG_VERSION")]);
         assert_says(run(name, &["--no-such-flag"], &[]), 2, &["--no-such-flag", "--help"]);
         assert_says(run(name, &[], &[]), 2, &["KAFKA_BOOTSTRAP_SERVERS is not set"]);
     }
@@ -127,7 +127,7 @@ fn setup_refuses_http_to_another_machine_unless_platform_allow_http_is_set() {
 }
 
 #[test]
-fn a_missing_topic_or_too_few_partitions_exits_1_with_a_remedy() {
+fn a_service_with_a_missing_topic_or_too_few_partitions_exits_1_with_a_remedy() {
     let kafka = shared_kafka();
     let pipeline = Pipeline::new(kafka, "missing");
     let mut gateway = pipeline.gateway_variables();

@@ -1,5 +1,5 @@
 //! Tests exactly-once processing while brokers are killed and coordinators move, and how long a reader waits after a
-//! kill.
+//! transformer is killed.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -29,7 +29,8 @@ fn assert_nothing_lost(kafka: &RealKafka, pipeline: &Pipeline, ids: &[String]) {
     assert!(topics.dead_letters.is_empty(), "{:?}", topics.dead_letters.first());
 }
 
-/// Waits until every raw record has an outcome. Returns the partitions with records that have none after `timeout`.
+/// Waits until every raw record has an outcome, for at most `timeout`. Returns the partitions with records that still
+/// have no outcome.
 fn outstanding_after(kafka: &RealKafka, pipeline: &Pipeline, timeout: Duration) -> BTreeSet<i32> {
     let deadline = Instant::now() + timeout;
     loop {
@@ -73,7 +74,7 @@ fn p1_p3_killing_brokers_in_turn_gives_only_202_or_503_and_loses_no_record() {
     assert_eq!(sent.ids.len() as u64, sent.events, "an event was not acknowledged: {:?}", sent.answers);
     let others: Vec<_> = sent.answers.keys().filter(|status| !["202", "503"].contains(&status.as_str())).collect();
     assert!(others.is_empty(), "answers that are neither 202 nor 503: {others:?}");
-    // A partition that stays without typed records stalls until the watch ends, not only until the load ends.
+    // A partition with records that have no outcome stalls until the watch ends, not only until the load ends.
     let outstanding = outstanding_after(&kafka, &pipeline, SOON);
     let load = Window::of_load(begun, until, pipeline.partitions).with_outstanding(outstanding, watch.now());
     if let Some(stall) = watch.finish().longest_stall(&load) {
@@ -116,8 +117,8 @@ fn killing_a_transformer_right_after_an_assignment_leaves_no_partition_unread() 
     let _gateway = pipeline.gateway();
     let _sink = pipeline.sink();
     let start = || Process::spawn("transformer", &pipeline.transformer_variables(), Some(free_port()));
-    // The first worker to join gets all partitions. When the second worker joins, the first one gives up two of them at
-    // its next heartbeat.
+    // The first worker to join gets all four partitions. When the second worker joins, the first one gives up two of
+    // them at its next heartbeat. Each kill happens at about that time.
     let mut transformer = start();
     for _ in 0..3 {
         wait_until("the first worker to have its partitions", SOON, || {
@@ -180,7 +181,7 @@ fn stalls_after_kills(
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_after_a_kill_readers_wait_at_most_transaction_timeout_plus_cleanup_interval() {
+fn p3_after_a_transformer_kill_readers_wait_at_most_transaction_timeout_plus_cleanup_interval() {
     let _alone = alone();
     // The brokers' default clean-up interval is 10 s.
     let kafka = RealKafka::start(&Cluster { transaction_cleanup: None, ..Cluster::default() }).unwrap();

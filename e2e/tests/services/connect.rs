@@ -1,4 +1,5 @@
-//! Set-up from two empty accounts to the first accepted event, with the commands that a person runs.
+//! Connects empty accounts at Customer.io and Platform with the commands that a person runs, up to the first accepted
+//! event.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -11,8 +12,8 @@ use e2e::{free_port, wait_until};
 use reqwest::Method;
 use serde_json::Value;
 
-/// Time scale of the simulator and of `setup`: Platform loses events for 1.5 s and 4.5 s, and a run of a flow lasts 18
-/// s.
+/// Time scale of the simulator and of `setup`: Platform loses events for 1.5 s after a change of the flow and for 4.5 s
+/// after a change of the schema, and a run of a flow lasts 18 s.
 const SCALE: &str = "0.005";
 
 /// An empty simulator, the variables of the commands, and a folder for the files that the commands write.
@@ -68,7 +69,7 @@ impl Sitting {
         Self { pipeline, _simulator: simulator, variables, folder }
     }
 
-    /// Runs a command to its end; returns the exit code and all output.
+    /// Runs a command to its end. Returns its exit code, and its standard output and standard error as one text.
     fn run_with(&self, variables: &Variables, arguments: &[&str]) -> (Option<i32>, String) {
         let output = command("customerio-aep", variables).current_dir(&self.folder).args(arguments).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
@@ -84,8 +85,8 @@ impl Sitting {
         text
     }
 
-    /// Runs a command until its output contains `part`: on a busy machine, the gateway can take longer than the one
-    /// second that a round trip may take.
+    /// Runs a command until its output contains `part`, at most five times: on a busy machine, the gateway can take
+    /// longer than the one second that a round trip may take.
     fn eventually(&self, variables: &Variables, arguments: &[&str], part: &str) -> (Option<i32>, String) {
         let mut last = self.run_with(variables, arguments);
         for _ in 0..4 {
@@ -98,7 +99,7 @@ impl Sitting {
         last
     }
 
-    /// Returns the entries that `--write-env` has written, as a service gets them.
+    /// Returns the entries of a file that `--write-env` has written, as environment variables of a service.
     fn written(&self, file: &str) -> Variables {
         let text = std::fs::read_to_string(self.folder.join(file)).unwrap();
         let names = self.variables.iter().map(|(name, _)| *name);
@@ -141,7 +142,7 @@ impl Sitting {
     }
 }
 
-/// Variables whose values `setup` determines.
+/// Variables that `setup apply --write-env` adds to the file.
 const WRITTEN: [&str; 10] = [
     "TRIAL",
     "DEPLOYMENT",
@@ -202,7 +203,7 @@ fn setup_apply_connects_an_empty_sandbox_and_setup_destroy_removes_the_webhook()
     assert!(everything["webhooks"].as_array().unwrap().is_empty(), "{everything}");
 }
 
-/// Other programs read the results, such as `kubectl apply -f -`.
+/// Other programs read standard output, such as `kubectl apply -f -`.
 fn only_the_result_is_on_standard_output(sitting: &Sitting) {
     let run = |option: &str| {
         let mut command = command("customerio-aep", &sitting.variables);
@@ -230,7 +231,7 @@ fn in_production_the_name_is_needed(sitting: &Sitting) {
         sitting.eventually(&prod, &["check", "--end-to-end"], "not sent: `prod` is a PRODUCTION sandbox");
     assert!(code == Some(1) && text.contains("--confirm-sandbox prod"), "{text}");
     assert_eq!(http::get(sitting.pipeline.simulator_port, "/admin/events").unwrap().1, before);
-    // The requested sandbox is for development, but the flow may belong to another sandbox.
+    // PLATFORM_SANDBOX is a development sandbox, but the sink's flow may belong to another sandbox.
     let elsewhere = with(sitting.variables.clone(), &[("PLATFORM_FLOW_ID", "another-flow")]);
     let reason = "not sent: it is not known whether the event would reach a production sandbox";
     let (code, text) = sitting.eventually(&elsewhere, &["check", "--end-to-end"], reason);
@@ -258,7 +259,7 @@ fn a_missing_option_is_a_finding_among_others(sitting: &Sitting) {
         assert!(text.contains(&line), "{variable}: {text}");
         let good = text.lines().filter(|line| line.starts_with("ok ")).count();
         assert!(good >= 8, "{variable}: only {good} checks ran:\n{text}");
-        // The other commands still need the option.
+        // `setup plan`, unlike `check`, does not run without the option.
         assert_eq!(sitting.run_with(&variables, &["setup", "plan"]).0, Some(2), "{variable}");
     }
     let mut nothing = sitting.variables.clone();
@@ -278,14 +279,14 @@ fn a_role_that_is_granted_later_is_waited_for(sitting: &Sitting) {
     waiting.current_dir(&sitting.folder).args(["check", "--wait=90s"]);
     let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_secs(4));
-    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    assert!(waiting.try_wait().unwrap().is_none(), "`check --wait` ended before the role was granted");
     sitting.admin(Method::DELETE, "/admin/control/faults", "");
     wait_until("the check to end", Duration::from_secs(60), || waiting.try_wait().unwrap().is_some());
     let output = waiting.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && said.contains("open: "), "{said}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("everything that was asked is right"));
-    // `check --wait` does not wait if only options are missing.
+    // `check --wait` does not wait for a missing option, because a command reads its options only once.
     let mut variables = sitting.variables.clone();
     variables.retain(|(name, _)| *name != "CUSTOMERIO_PUBLIC_URL");
     assert_eq!(sitting.run_with(&variables, &["check", "--wait=90s"]).0, Some(1));
@@ -300,7 +301,7 @@ fn apply_waits_for_a_role_without_which_the_objects_cannot_be_read(sitting: &Sit
     waiting.current_dir(&sitting.folder).args(["setup", "apply", "--yes", "--wait=90s"]);
     let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_secs(4));
-    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    assert!(waiting.try_wait().unwrap().is_none(), "`setup apply --wait` ended before the role was granted");
     sitting.admin(Method::DELETE, "/admin/control/faults", "");
     wait_until("apply to end", Duration::from_secs(60), || waiting.try_wait().unwrap().is_some());
     let output = waiting.wait_with_output().unwrap();
@@ -310,7 +311,7 @@ fn apply_waits_for_a_role_without_which_the_objects_cannot_be_read(sitting: &Sit
 
 fn a_paused_webhook_is_resumed_only_when_platform_loses_no_events(sitting: &Sitting) {
     sitting.says(&["setup", "webhook", "pause", "--confirm-source", "default"], 0, &["is disabled"]);
-    // With this scale, the last change was a moment ago.
+    // With this scale, the time in which Platform loses events after the last change lasts for days.
     let settling = with(sitting.variables.clone(), &[("SETUP_SETTLE_SCALE", "1000")]);
     let resume = ["setup", "webhook", "resume"];
     let (code, text) = sitting.eventually(&settling, &resume, "waiting for: the time until");

@@ -114,8 +114,8 @@ fn p4_a_kill_inside_a_transaction_leaves_no_gap_in_the_dedup_window() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "gap");
     let _gateway = pipeline.gateway();
-    // Without an instance name, the next process cannot abort the transaction that this one leaves open. The next
-    // process must wait until the brokers abort the transaction, and must not start before.
+    // Without an instance name, the next process cannot abort the transaction that the killed process leaves open. The
+    // next process must not process records before the brokers have aborted this transaction.
     let unnamed = [("TRANSFORMER_INSTANCE", ""), ("TRANSFORMER_TRANSACTION_TIMEOUT", "5s")];
     let slow = [unnamed[0], unnamed[1], ("TRANSFORMER_COMMIT_INTERVAL", "4s")];
     let mut killed = transformer(&pipeline, &slow);
@@ -163,13 +163,14 @@ fn p4_a_partition_is_restored_only_after_its_open_transactions_have_ended() {
         let client = kafka::topic::Topics::new(&shared_kafka().connection()).unwrap();
         let typed_end = || client.watermarks(&typed, Partition(0), SOON).unwrap().high.0;
         wait_until("the open transaction", SOON, || typed_end() > 0);
-        // The group has no committed offsets although the typed topic contains a record, so the start must be given.
+        // The group has no committed offsets although the typed topic contains a record. In this state, the transformer
+        // refuses to start without `--from-beginning`.
         let mut command = e2e::process::command("transformer", &pipeline.transformer_variables());
         command.arg("--from-beginning");
         let transformer = Process::start_command("transformer", command, free_port());
         let values = [body("unsettled"), body("new")];
         values.iter().for_each(|value| produce(&pipeline, 0, value.as_bytes(), Headers::with_capacity(0)));
-        // The other partitions continue meanwhile, but this partition has to wait.
+        // Meanwhile, the transformer processes the other partitions. Only partition 0 has to wait.
         produce(&pipeline, 1, body("elsewhere").as_bytes(), Headers::with_capacity(0));
         wait_for_offsets(&pipeline, 1);
         wait_until("a report of the transaction", SOON, || {

@@ -1,4 +1,4 @@
-//! Tests the first command of the README.
+//! Tests `customerio-aep demo`, which the first command of the README runs.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use e2e::turn::alone;
 #[test]
 fn the_demo_ends_with_an_audit_that_accounts_for_every_record() {
     let _alone = alone();
-    // The first command of a test process compiles the binaries.
+    // The first call of `command` in a test process compiles the binaries. The measured time does not include this.
     let mut command = command("customerio-aep", &[]);
     let begun = Instant::now();
     let output = command.arg("demo").output().unwrap();

@@ -1,4 +1,5 @@
-//! Two transformers with the same name, or a transformer that was paused: exactly one of them may write.
+//! If two transformers have the same name, or a transformer continues after a long pause, no record is lost or typed
+//! twice.
 
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ fn p3_the_older_of_two_transformers_with_one_name_exits_1_and_logs_the_reason() 
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_a_paused_transformer_whose_name_was_taken_exits_without_writing() {
+fn p3_a_paused_transformer_exits_without_writing_after_another_took_its_name() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "zombie");
     let _gateway = pipeline.gateway();
@@ -78,7 +79,7 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
     variables.extend(instance.map(|instance| ("TRANSFORMER_INSTANCE", instance.to_owned())));
     variables.push(("TRANSFORMER_COMMIT_INTERVAL", "3s".to_owned()));
     variables.push(("TRANSFORMER_TRANSACTION_TIMEOUT", "6s".to_owned()));
-    // A second worker that joins later would take partitions over, and the first one would commit before that.
+    // There is only one worker. If a second one joined later, the first one would commit before it gives up partitions.
     variables.push(("TRANSFORMER_WORKERS", "1".to_owned()));
     let mut slept = Process::start("transformer", &variables, Some(free_port()));
     let load = pipeline.load(200, 1_000);
@@ -86,8 +87,8 @@ fn sleep_through_a_transaction(test: &str, instance: Option<&str>) {
     let typed = pipeline.topic("typed");
     let end_of = |number| client.watermarks(&typed, Partition(number), SOON).unwrap().high.0;
     let end = || (0..pipeline.partitions).map(end_of).sum::<i64>();
-    // All records are written, and nothing is committed yet. The process would send the offsets next, but the
-    // transaction will have timed out by then.
+    // The process is paused after it has written all records, and before it sends the offsets. When it continues, its
+    // transaction has timed out.
     wait_until("all to be written", SOON, || end() >= 200);
     signal(slept.id(), Signal::STOP);
     assert!(

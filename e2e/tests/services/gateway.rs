@@ -145,7 +145,7 @@ fn p8_thousands_of_slow_clients_do_not_delay_responses_to_other_clients() {
     let before = gateway.resident_bytes();
     let honest = Senders::start(port, PATH, SIGNING_KEY, 4, Duration::from_millis(10), "honest");
     let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n");
-    // Together, the clients announce more bytes than the budget for all bodies.
+    // Together, the clients announce more bytes than `GATEWAY_IN_FLIGHT_BYTES` allows.
     let announced = format!("{head}{SIGNED}content-length: 10000000\r\n\r\n{}", "x".repeat(1500));
     let long_head = format!("{head}x: {}", "y".repeat(12_000));
     let kinds = [b"".as_slice(), head.as_bytes(), announced.as_bytes(), long_head.as_bytes()];

@@ -35,8 +35,8 @@ fn p1_p8_while_a_broker_is_paused_webhooks_get_503_in_time_with_bounded_memory()
     let before = gateway.resident_bytes();
 
     kafka.pause_broker();
-    // Sends more at once than fits into the budget: some requests wait for the broker, and the others get a response at
-    // once.
+    // The clients send more at once than fits into the in-flight budget: some requests wait for the broker, and the
+    // others get a 503 at once.
     let load = Senders::start_with(port, PATH, SIGNING_KEY, 400, Duration::from_millis(200), "outage", large);
     let mut most = 0;
     wait_until("requests that reached their deadline", patience, || {

@@ -70,7 +70,7 @@ fn p2_rotating_signing_keys_under_load_refuses_no_signed_event() {
     for number in 1..=4 {
         let (old, new) = (format!("key-{}", number - 1), format!("key-{number}"));
         let before = loaded(&gateway);
-        // One of the files begins with a byte order mark and has CR LF line ends, as editors on Windows write it.
+        // The third file begins with a byte order mark and has CR LF line ends, as files of Windows editors do.
         let (mark, end) = if number == 3 { ("\u{feff}", "\r\n") } else { ("", "\n") };
         folder.write("keys", &format!("{mark}{old}{end}{new}{end}"));
         if number % 2 == 0 {
@@ -86,7 +86,8 @@ fn p2_rotating_signing_keys_under_load_refuses_no_signed_event() {
         let old = request(PATH, &old, "", event("forged").as_bytes());
         assert_eq!(send_once(pipeline.gateway_port, &old).unwrap().status, 401, "the removed key is refused");
     }
-    // A broken file is written under the same load: the previous keys stay current, and the metric shows it.
+    // After a broken file is written under the same load, the gateway keeps the previous keys. A metric shows that the
+    // file is broken.
     let before = refused(&gateway);
     folder.write("keys", "\n");
     wait_until("the refusal", patience, || refused(&gateway) > before);
@@ -193,7 +194,7 @@ fn the_gateway_uses_a_changed_tls_certificate_without_a_restart() {
     wait_until("the new pair", patience, || tls("loaded") >= 1.0);
     assert_eq!((send(&second), send(&first)), (Ok(202), Err("no answer")));
 
-    // A client that does not finish or does not start the handshake is disconnected.
+    // A client that never starts the TLS handshake is disconnected.
     let failures = gateway.metric("customerio_gateway_tls_handshake_failures_total");
     let mut silent = e2e::sender::connect(pipeline.gateway_port).unwrap();
     assert_eq!(std::io::Read::read(&mut silent, &mut [0; 16]).unwrap(), 0, "closed");

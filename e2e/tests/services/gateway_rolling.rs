@@ -1,5 +1,5 @@
 //! Two gateways are behind a proxy that sends new connections only to the ready ones, as load balancers do. Each
-//! gateway is replaced in turn under load, and the sender does not notice it.
+//! gateway is replaced in turn under load, and every webhook gets a 202 at the first attempt.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -122,7 +122,7 @@ fn p1_during_a_rolling_restart_of_two_gateways_every_webhook_gets_202() {
     let proxy = Proxy::start(backends);
     let patience = Duration::from_secs(30);
     wait_until("both gateways to be ready", patience, || proxy.all_ready());
-    // Some senders are busy, and some are idle for almost as long as a drain takes.
+    // The lazy senders are idle between two webhooks for almost as long as the drain delay.
     let busy = Senders::start(proxy.port, PATH, SIGNING_KEY, 12, Duration::from_millis(8), "busy");
     let lazy = Senders::start(proxy.port, PATH, SIGNING_KEY, 40, Duration::from_millis(700), "lazy");
     let full = std::env::var("E2E_FULL").is_ok();

@@ -11,8 +11,10 @@
 mod alerts;
 mod bad_input;
 mod chaos;
+mod check_permissions;
 mod cluster;
 mod connect;
+mod connect_page;
 mod dedup;
 mod demo;
 mod fencing;
@@ -32,6 +34,7 @@ mod pipeline;
 mod rejected_batches;
 mod replaced_topics;
 mod schema_registry;
+mod setup_from_zero;
 mod silence;
 mod single_object;
 mod sink_faults;

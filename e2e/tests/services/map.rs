@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn a_file_and_standard_input_give_the_same_event_in_both_formats() {
+fn map_prints_the_same_event_for_a_file_and_standard_input_in_every_format() {
     let _turn = shared();
     let file = std::env::temp_dir().join(format!("map-input-{}.json", std::process::id()));
     std::fs::write(&file, BODY).unwrap();
@@ -81,7 +81,7 @@ fn leaves(value: &Value) -> usize {
 }
 
 #[test]
-fn an_unmappable_body_exits_1_with_the_dead_letter_code_and_prints_no_event() {
+fn map_of_an_unmappable_body_exits_1_with_the_dead_letter_code_and_prints_no_event() {
     let _turn = shared();
     for arguments in [&[][..], &["--compact"], &["--explain"]] {
         let refused = map(&BODY.as_bytes()[..50], arguments);
@@ -94,7 +94,7 @@ fn an_unmappable_body_exits_1_with_the_dead_letter_code_and_prints_no_event() {
 }
 
 #[test]
-fn the_printed_table_equals_the_documented_page() {
+fn map_table_prints_the_documented_mapping_page() {
     let _turn = shared();
     let table = map(b"", &["--table"]);
     assert_eq!(table.status.code(), Some(0));

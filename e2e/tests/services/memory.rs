@@ -1,8 +1,8 @@
 //! Memory grows neither with the backlog nor with an outage: the services keep only what their budgets allow, and the
 //! other records stay in Kafka.
 //!
-//! Two runs process the same number of records, so that a service remembers the same ids. In one run, all records are
-//! the backlog; in the other run, only a part of them at a time. `E2E_FULL=1` compares 1,000,000 with 100,000.
+//! Two runs process the same number of records, so that a service remembers the same ids. In one run, all records wait
+//! at once; in the other run, at most 100,000 at a time. With `E2E_FULL=1`, a run processes 1,000,000 records.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use mapping::{ReceivedAt, SourceOptions};
 use serde_json::Value;
 use xdm::avro::{Encoder, Framing};
 
-/// A typical event of Customer.io, with 1.2 kB.
+/// A typical event of Customer.io, of 1.2 kB.
 const TYPICAL: &str = include_str!("../../../bench/typical.json");
 const RECEIVED_AT: i64 = 1_700_000_001_480;
 
@@ -107,7 +107,7 @@ fn fill_raw(pipeline: &Pipeline, numbers: Range<usize>) {
     });
 }
 
-/// Measures the memory of a process until `is_over`. Prints the values and returns the maximum.
+/// Measures the memory of a process until `is_over` returns true. Prints the values and returns the maximum.
 fn watch(process: &Process, what: &str, timeout: Duration, mut is_over: impl FnMut(Duration) -> bool) -> u64 {
     let start = Instant::now();
     let (mut most, mut curve) = (0, Vec::new());
@@ -128,7 +128,7 @@ fn accepted(pipeline: &Pipeline) -> usize {
     usize::try_from(serde_json::from_str::<Value>(&text).unwrap()["accepted"].as_u64().unwrap()).unwrap()
 }
 
-/// Splits `0..total` into parts of which each is the backlog at one time.
+/// Splits `0..total` into ranges of at most `backlog` records. A test writes a range after the previous one is done.
 fn parts(backlog: usize, total: usize) -> impl Iterator<Item = Range<usize>> {
     (0..total).step_by(backlog).map(move |first| first..(first + backlog).min(total))
 }
@@ -207,8 +207,9 @@ fn transformer_with(backlog: usize, total: usize, workers: usize) -> u64 {
 /// Default number of partitions of a topic. One instance has all of them here.
 const PARTITIONS: usize = 12;
 
-/// Default number of ids in a dedup window. The memory for one id is in `transformer::dedup`.
+/// Default number of ids in a dedup window.
 const WINDOW_IDS: usize = 200_000;
+/// Maximum memory of one id, which `transformer/src/dedup/tests.rs` tests.
 const BYTES_AN_ID: usize = 28;
 
 #[test]

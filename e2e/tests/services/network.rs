@@ -1,5 +1,5 @@
-//! One service loses its brokers while everything else continues: a proxy between them cuts the connections or drops
-//! their bytes.
+//! One service loses its brokers while everything else continues: a proxy between this service and the brokers cuts the
+//! connections or drops their bytes.
 
 use std::time::{Duration, Instant};
 
@@ -102,7 +102,8 @@ fn p3_a_named_transformer_evicted_during_a_rebalance_writes_no_event_twice() {
     let mut load = pipeline.load_with(12_000, 100, &NO_DUPLICATES);
     wait_until("the transformer to work", SOON, || processed(&evicted) > 200.0);
     for round in 0..3 {
-        // The second transformer joins, and the first one loses its network before or while it joins again.
+        // When the second transformer joins, the group rebalances. The first transformer loses its network before or
+        // while it rejoins the group.
         let mut second = Process::spawn("transformer", &transformer(&pipeline, "second", &tiny), Some(free_port()));
         std::thread::sleep(Duration::from_millis(dice.u64(500..4_000)));
         black_hole(kafka.proxy(0), Duration::from_millis(dice.u64(12_000..18_000)));
@@ -228,7 +229,7 @@ fn p5_after_a_network_outage_a_sink_delivers_from_every_partition_within_15_s() 
 
 /// Returns the services with their variables, all behind the first proxy.
 fn behind_the_proxy(kafka: &RealKafka, pipeline: &Pipeline) -> [(&'static str, Variables); 3] {
-    // Another gateway may use the usual port.
+    // In some tests, another gateway uses the port of the pipeline.
     let listen = format!("127.0.0.1:{}", free_port());
     [
         ("ingest-gateway", with(pipeline.gateway_variables(), &[("GATEWAY_LISTEN", &listen)])),
@@ -345,7 +346,7 @@ fn p5_a_partition_revoked_while_the_buffer_was_full_is_read_after_its_next_assig
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p3_an_assignment_during_an_open_transaction_does_not_cause_a_timeout() {
+fn p3_a_transformer_that_waits_for_committed_offsets_keeps_processing_its_other_partitions() {
     let _alone = alone();
     let kafka = RealKafka::own().unwrap();
     let pipeline = Pipeline::new(&kafka, "assigned");

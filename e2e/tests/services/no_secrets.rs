@@ -1,5 +1,5 @@
-//! The real binaries show no secret: not in the help texts when variables and an `.env` file contain it, and not in the
-//! error for an invalid variable. The tests find every command and every variable in the help texts.
+//! The real binaries show no secret of variables and `.env` files: neither in help texts nor in the error for an
+//! invalid variable. The tests take the names of all commands and variables from the help texts.
 //! (`no_message_about_an_option_shows_its_value` in `cli` tests each option with each kind of invalid value.)
 
 use std::collections::BTreeSet;
@@ -108,7 +108,7 @@ fn the_error_for_an_invalid_variable_shows_the_name_and_not_the_value() {
         let (_, said) = run(&folder.0, name, &["--check-config"], &[("KAFKA_OPTIONS", "acks=1")]);
         assert!(said.contains("KAFKA_OPTIONS") && said.contains("request.required.acks"), "{said}");
     }
-    // Commands that have an effect without Kafka are left out. `send` ends here because of its invalid URL.
+    // Commands that have an effect without Kafka are left out. `send` has none here, because its URL is invalid.
     let send = ["send", "not-a-url"];
     for command in [&["audit"][..], &["find", "--event-id", "x"], &["setup", "plan", "--only", "kafka"], &send] {
         let (_, help) = run(&folder.0, "customerio-aep", &[command, &["--help"]].concat(), &[]);

@@ -1,5 +1,5 @@
-//! Start position of a service whose offsets are missing, expired or new: no record is repeated or lost without a
-//! report.
+//! Tests where a service starts to read if its offsets are missing or have expired, or if partitions are new: no record
+//! is repeated or lost without a report.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -143,7 +143,8 @@ fn typed_records_that_expired_unread_are_counted_and_logged() {
     assert_eq!(sink.terminate(), Some(0));
     let second = pipeline.load(1_000, 1000).finish(SOON);
     wait_until("the second load", SOON, || read(&shared_kafka().connection(), &pipeline.topic("typed")).len() >= 2_000);
-    // If a topic's size is limited, the audit uses the time of the oldest record, and not the retention time.
+    // If the size of a topic is limited, records can expire before the retention time. The audit then regards all
+    // records before the oldest retained one as expired.
     let limited = |bytes| block_on(topics().set(&pipeline.topic("typed"), &[("retention.bytes", bytes)])).unwrap();
     limited("1000000000000");
     let expired = expire_unread(&pipeline, "sink", "typed");
@@ -165,7 +166,8 @@ fn typed_records_that_expired_unread_are_counted_and_logged() {
     assert_eq!(known.iter().sum::<u64>(), raw["records"].as_u64().unwrap(), "{audit:#}");
     let raw_expired = &raw["expired"];
     assert!(raw_expired.as_u64().unwrap() >= 1_000, "{audit:#}");
-    // The retention time would have kept these typed records, so they were deleted manually or never existed.
+    // Without a size limit, the retention time would have kept these typed records, so they were deleted manually or
+    // never existed.
     limited("-1");
     let (code, audit) = pipeline.ask(&["audit"]);
     assert_eq!((code, &audit["raw"]["unexplained"]), (Some(1), raw_expired), "{audit:#}");
@@ -235,7 +237,7 @@ fn a_service_with_output_and_a_lost_group_starts_only_with_from_beginning() {
     }
 }
 
-/// Without receipts, the sink's record on the dead-letter topic shows that the sink has worked before.
+/// Without a receipts topic, the sink writes a mark to the dead-letter topic, which shows that it has worked before.
 #[test]
 fn a_sink_without_receipts_recognises_a_lost_group() {
     let pipeline = Pipeline::new(shared_kafka(), "lost-sink");
@@ -349,7 +351,7 @@ fn p9_partitions_added_to_the_typed_topic_first_are_read_without_a_restart() {
     assert!(account.dead_letters.is_empty());
     let audit = settled_audit(&pipeline);
     assert_eq!((&audit["partitions"], &audit["raw"]["records"]), (&6.into(), &account.raw.len().into()), "{audit:#}");
-    // Counts webhooks that were delivered again after their person had moved to a new partition.
+    // `repeatsAfterGrowth` counts webhooks that were delivered again after their person had moved to a new partition.
     let repeats = audit["typed"]["repeatsAfterGrowth"].as_u64().unwrap();
     assert_eq!(audit["typed"]["accepted"].as_u64().unwrap(), ids.len() as u64 + repeats, "{audit:#}");
     assert_eq!((transformer.terminate(), sink.terminate()), (Some(0), Some(0)), "neither had to be restarted");

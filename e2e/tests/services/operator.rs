@@ -179,7 +179,7 @@ fn p7_the_audit_agrees_with_an_independent_count_and_lists_missing_records() {
     for id in ["stolen", "without-receipt"] {
         assert!(problems.lines().any(|line| line.contains(&format!("event {id}: unexplained"))), "{problems}");
     }
-    // Each range is audited separately.
+    // With a time range or an offset range, the audit counts only the records in this range.
     let since = before.to_string();
     let (code, late) = pipeline.ask(&["audit", "--since", &since]);
     assert_eq!(
@@ -294,8 +294,8 @@ fn what(found: &Value) -> Vec<&str> {
     steps
 }
 
-/// Writes a second dead letter for every dead letter in this partition, as a service does that is killed after it has
-/// written the first one.
+/// Writes a second dead letter for every dead letter in this partition, as a service does if it is killed after it has
+/// written the first one and before it commits the record's offset.
 fn write_second_dead_letters(pipeline: &Pipeline, partition: i32) -> usize {
     let connection = shared_kafka().connection();
     let topic = pipeline.topic("dead-letters");
@@ -351,8 +351,8 @@ fn a_replay_that_is_killed_or_run_twice_at_once_writes_no_record_twice() {
     assert!((1..=140 + second).contains(&open.len()), "{} are unresolved", open.len());
 
     // A second operator takes over the transactional id from the first one. Both have read the dead letters before. The
-    // records that the first operator has written since then must not be written again, not even from the second dead
-    // letter of a record, which is the only one that the second operator requests.
+    // second operator must not write a record again that the first one has written since then. It requests only the
+    // last dead letter of each record, and the first operator may have replayed the record from the other one.
     let last: BTreeMap<String, String> = open
         .iter()
         .map(|dead_letter| {

@@ -49,7 +49,7 @@ fn p1_p3_after_an_outage_during_a_commit_all_events_are_accepted() {
 }
 
 /// Whether Platform has accepted each of these ids. The sink's metric does not show this: after an outage, the sink
-/// delivers again what it could not commit, and counts it twice.
+/// delivers records again whose offsets it could not commit, and counts them twice.
 fn is_everything_accepted(pipeline: &Pipeline, ids: &[String]) -> bool {
     let accepted = accepted(pipeline);
     ids.iter().all(|id| accepted.contains_key(id))

@@ -1,4 +1,4 @@
-//! Events that Platform rejects after it has accepted them.
+//! Tests events that Platform rejects after it has accepted them.
 
 use std::time::Duration;
 

@@ -47,9 +47,9 @@ fn end(pipeline: &Pipeline, topic: &str) -> i64 {
 fn assert_noticed(pipeline: &Pipeline, topic: &str, reader: &Process) {
     let first = send(pipeline, "A", 3);
     assert_accepted(pipeline, &first, SOON);
-    // The reader has time to commit, and to check the record that it processed last.
     wait_until("the lag to be zero", SOON, || reader.metric("customerio_kafka_consumer_lag_records") == 0.0);
     let position = end(pipeline, topic);
+    // In this time, the reader commits, and checks the record that it processed last.
     std::thread::sleep(Duration::from_secs(5));
     signal(reader.id(), Signal::STOP);
     replace(pipeline, topic);

@@ -121,7 +121,8 @@ fn services_wait_for_the_registry_at_the_start_and_deliver_without_it_later() {
     assert_accepted(&pipeline, &sent, SOON);
     assert_eq!(before.metric("customerio_sink_held"), 0.0);
 
-    // A sink that must query the registry first holds, and then continues by itself.
+    // A new sink must query the registry before it can deliver. It holds while the registry is down, and continues by
+    // itself afterwards.
     assert_eq!(before.terminate(), Some(0));
     sent.extend(pipeline.load(200, 400).finish(SOON));
     let after = sink(&pipeline, &registry);
@@ -129,7 +130,7 @@ fn services_wait_for_the_registry_at_the_start_and_deliver_without_it_later() {
     wait_until("the sink to hold", SOON, || metric_line(&after, held) == Some(1.0));
     wait_until("a log line about the registry", SOON, || after.log().contains("cannot reach the Schema Registry"));
     registry.start();
-    // The registry loses its data when it stops. A schema that is registered again gets the same id.
+    // The registry loses its data when it stops. Another transformer registers the schema, which gets the same id.
     let _again = transformer_of_another_group(&pipeline, &registry);
     assert_accepted(&pipeline, &sent, SOON);
     assert_eq!(metric_line(&after, held), Some(0.0));

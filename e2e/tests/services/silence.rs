@@ -205,7 +205,7 @@ fn p6_every_service_reports_that_kafka_does_not_respond() {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p6_the_sink_reports_an_open_transaction_and_its_lag_and_record_age_rise() {
+fn p6_during_an_open_transaction_the_sink_reports_it_and_shows_lag_and_record_age() {
     let _alone = alone();
     let pipeline = Pipeline::with_partitions(shared_kafka(), "open-transaction", 1);
     let _simulator = pipeline.simulator();

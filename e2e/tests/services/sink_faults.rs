@@ -30,8 +30,8 @@ fn paced(faults: Vec<Value>) -> Value {
     faults.into_iter().flat_map(|fault| [fault, pause.clone()]).collect()
 }
 
-/// Whether the fault rejects a whole request because of one record. If a valid record is alone in the request, this
-/// response is a verdict on that record.
+/// Whether the fault gives a whole request a 400 or a 413. If the request contains only one record, the sink takes this
+/// response as a verdict on the record, although the record is valid.
 fn rejects_a_single_record(fault: &Value) -> bool {
     fault["fault"] == "status" && (fault["status"] == 400 || fault["status"] == 413)
 }
@@ -305,14 +305,14 @@ fn phases() -> Vec<Value> {
 
 #[test]
 #[ignore = "slow: make test-slow runs it"]
-fn p7_killing_the_sink_in_each_fault_loses_no_event_and_adds_no_dead_letter() {
+fn p7_killing_the_sink_during_each_platform_fault_loses_no_event_and_adds_no_dead_letter() {
     let _alone = alone();
     let pipeline = Pipeline::new(shared_kafka(), "kills");
     let _simulator = pipeline.simulator();
     let _gateway = pipeline.gateway();
     let _transformer = pipeline.transformer();
     let mut variables = sink_variables(&pipeline);
-    // This is the minimum that a broker accepts. The partitions of a killed member are free after this time.
+    // 6 s is the minimum that a broker accepts. After this time, the next sink gets the partitions of a killed one.
     variables.push(("KAFKA_OPTIONS", "session.timeout.ms=6000".to_owned()));
     let start = || Process::start("sink", &variables, Some(free_port()));
     let mut sink = start();

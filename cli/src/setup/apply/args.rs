@@ -46,7 +46,7 @@ pub(crate) struct ApplyArgs {
     #[arg(long, help_heading = "Result")]
     pub(super) secret_yaml: bool,
 
-    /// Folder for the secrets that the services read
+    /// Folder for the secrets that the services read. Stages may share it: the file of another stage is not changed
     #[arg(long, default_value = "secrets", value_name = "PATH", help_heading = "Result")]
     pub(super) secrets_dir: PathBuf,
 }

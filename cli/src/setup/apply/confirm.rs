@@ -50,7 +50,7 @@ pub(super) fn ask_choices(connect: &mut Connect, plan: &Plan) -> Result<bool, Co
     Ok(is_changed)
 }
 
-/// Returns true if the plan may be applied: it has no steps, or a person agrees.
+/// Returns true if the plan may be applied: it has no steps or only creates topics, or a person has agreed to it.
 pub(super) fn confirmed(
     args: &ApplyArgs,
     plan: &Plan,

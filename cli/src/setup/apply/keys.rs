@@ -1,5 +1,5 @@
-//! Signing keys that are not configured yet: from a service account or from a person. Each one is written to the file
-//! from which the gateway will read it.
+//! Gets the signing keys that are not configured yet, from a service account or from a person. Writes each one to the
+//! file from which the gateway will read it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::setup::connect::Connect;
 use crate::setup::{ask, files};
 use crate::{CommandError, output};
 
-/// Gets the missing signing keys, with a service-account token or from a person.
+/// Gets the missing signing keys from Customer.io with a service-account token, or from a person.
 pub(super) async fn keys(
     connect: &mut Connect,
     applied: &Applied,
@@ -51,9 +51,11 @@ pub(super) async fn keys(
 /// Writes a key to its file. If that is not possible, this run still uses the key, and the message contains the remedy.
 fn keep(connect: &Connect, args: &ApplyArgs, source: &SourceName, key: &SecretString, written: &mut Written) {
     let place = Place::of(connect.key_files.get(source), connect.has_sources_file, source);
-    let file = match &place {
-        Place::Given(path) => files::write_new_secret(path, key),
-        Place::Folder(name) => files::write_secret(&args.secrets_dir, name, key),
+    let file = match (&place, &connect.desired.stage) {
+        (Place::Given(path), _) => files::write_new_secret(path, key),
+        (Place::Folder(name), Some(stage)) => files::write_secret(&args.secrets_dir, name, stage, key),
+        // Without a stage there are no webhooks, so there is no key to write.
+        (Place::Folder(_), None) => return,
     };
     match file {
         Ok(path) if connect.has_sources_file => output::line(&place.hint(source, &path)),

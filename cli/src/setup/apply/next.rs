@@ -62,7 +62,7 @@ impl Next<'_> {
     }
 
     fn after_success(&self, root: &Command) -> [String; 2] {
-        // Without a typed file, the commands read ./.env; the written file is named if it is another one.
+        // Without --env-file, the next commands read ./.env. If there is no ./.env, they need the file of --write-env.
         let written = self.args.write_env.as_deref().filter(|path| *path != Path::new(".env"));
         let written = written.map(|path| path.display().to_string()).filter(|_| !Path::new(".env").exists());
         let file = written.as_deref().map(|file| ("env-file", Some(file)));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_commands_are_complete_and_the_test_event_is_marked() {
+    fn the_next_commands_repeat_the_typed_options_and_send_only_a_marked_test_event() {
         let found = lines(&["--env-file=prod.env", "--credentials=c", "--yes", "--write-env=prod.env"], |next| {
             next.production_sandbox = Some("prod");
         });
@@ -125,11 +125,11 @@ mod tests {
         let check = "customerio-aep check --env-file=prod.env --credentials=c --end-to-end --confirm-sandbox=prod ";
         assert!(found[1].starts_with(check), "{found:?}");
         assert!(found[2].starts_with("customerio-aep status --env-file=prod.env --credentials=c "), "{found:?}");
-        assert!(!found.join("\n").contains(" send "), "`send` makes events that look like those of a person");
+        assert!(!found.join("\n").contains(" send "), "`send` makes events that are not marked");
     }
 
     #[test]
-    fn a_run_that_waits_ends_with_the_same_command_and_its_options() {
+    fn a_run_with_unmet_conditions_proposes_the_same_command_with_its_options() {
         let time = [Waiting::Time { until: "2026-11-24T09:30:00Z".parse().unwrap() }];
         let key = [Waiting::SigningKey(SourceName::default())];
         let options = ["--env-file=dev.env", "--yes", "--write-env=dev.env"];
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn held_sinks_are_released_after_the_time_in_which_platform_loses_events() {
+    fn the_release_of_held_sinks_is_proposed_for_the_time_after_which_platform_loses_no_events() {
         let found = |not_before: Option<&str>| {
             let not_before = not_before.map(|time| time.parse().unwrap());
             let found =
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_that_are_not_written_lead_to_the_command_that_writes_them() {
+    fn a_run_that_did_not_write_the_variables_proposes_the_command_that_writes_them() {
         let found = lines(&["--env-file=dev.env", "--yes"], |_| {});
         assert!(
             found[0].starts_with("customerio-aep setup apply --env-file=dev.env --yes --write-env=dev.env "),

@@ -27,15 +27,15 @@ pub(super) struct Written {
     pub(super) env: Vec<String>,
 }
 
-/// The services' variables that follow from the created objects.
+/// The services' variables whose values come from the created objects.
 pub(crate) fn variables(connect: &Connect, plan: &Plan, observed: &Observed) -> Vec<(String, String)> {
     let Some(stage) = &connect.desired.stage else { return Vec::new() };
     let values = PlatformValues::of(stage, plan, observed, connect.settling);
     values.iter().flat_map(PlatformValues::variables).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Writes the `.env` file and the files with secrets, but never the set-up's own credential. What is not known yet is
-/// left out: the next run adds it.
+/// Writes the `.env` file and the files with secrets, but never the set-up's own credential. A variable whose value is
+/// not known yet is left out, and the next run adds it.
 pub(super) fn write(
     args: &ApplyArgs,
     connect: &Connect,
@@ -48,7 +48,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Prints what was asked for on standard output, once and at the end of the run.
+/// Prints the results for `--print-env` and `--secret-yaml` on standard output, once at the end of the run.
 pub(super) fn print_results(
     args: &ApplyArgs,
     connect: &Connect,
@@ -82,7 +82,7 @@ fn entries(
     written: &Written,
 ) -> Result<Vec<(String, String)>, CommandError> {
     let mut entries = variables(connect, &applied.plan, &applied.observed);
-    if !entries.is_empty() {
+    if let Some(stage) = connect.desired.stage.as_ref().filter(|_| !entries.is_empty()) {
         let platform = &args.connect.platform;
         let without_slash = |url: String| url.trim_end_matches('/').to_owned();
         entries.push(("DEPLOYMENT".to_owned(), platform.deployment.to_string()));
@@ -92,7 +92,9 @@ fn entries(
             entries.push(("IMS_CLIENT_ID".to_owned(), client_id.clone()));
             let path = match secret {
                 SecretSource::File(path) => shared_path(args, "IMS_CLIENT_SECRET_FILE", path),
-                SecretSource::Value(value) => files::write_secret(&args.secrets_dir, "ims-client-secret", value)?,
+                SecretSource::Value(value) => {
+                    files::write_secret(&args.secrets_dir, "ims-client-secret", stage, value)?
+                }
             };
             entries.extend(secret_entries("IMS_CLIENT_SECRET", &path));
         }
@@ -110,7 +112,7 @@ fn entries(
     Ok(entries)
 }
 
-/// Prints the Kubernetes secrets, and on standard error what they lack.
+/// Prints the Kubernetes secrets on standard output, and names the missing ones on standard error.
 fn print_manifest(connect: &Connect) -> Result<(), CommandError> {
     if std::io::stdout().is_terminal() {
         output::problem("the manifest below holds secrets as they are; pipe it to `kubectl apply -f -`");
@@ -146,8 +148,8 @@ fn shared_path(args: &ApplyArgs, variable: &str, path: &Path) -> PathBuf {
     path
 }
 
-/// The entries for a secret in a file. The variable with the secret itself must be empty, because both together are an
-/// error.
+/// The entries for a secret in a file. The variable for the secret's value must be empty, because the services refuse a
+/// configuration with both variables.
 fn secret_entries(variable: &str, path: &Path) -> [(String, String); 2] {
     [(variable.to_owned(), String::new()), (format!("{variable}_FILE"), path.display().to_string())]
 }

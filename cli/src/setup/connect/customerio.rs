@@ -1,7 +1,7 @@
-//! Builds the desired webhook, the clients and the signing key of a source from the options.
+//! Builds the desired webhook, the clients and the signing keys of a source from the options.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use customerio_api::{
     ApiAddress, ApiSettings, AppApiClient, AppApiKey, MessageContent, Region, RequestBudget, Resolution,
@@ -9,7 +9,7 @@ use customerio_api::{
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use settings::SecretSource;
+use settings::{SecretSource, secret_source};
 use setup::clients::Clients;
 use setup::desired::{WebhookWish, endpoint};
 use sources::SourceName;
@@ -33,7 +33,7 @@ impl Builder<'_> {
         let args = &self.args.customerio;
         let NamedEntry { name, entry } = source;
         let token = match entry.service_account_token_file.as_deref() {
-            Some(file) => self.secret("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN", None, Some(file)),
+            Some(file) => self.file_of_entry("service_account_token_file", file),
             None => {
                 let file = args.service_account_token_file.as_deref();
                 self.secret("CUSTOMERIO_SERVICE_ACCOUNT_TOKEN", args.service_account_token.as_ref(), file)
@@ -72,7 +72,7 @@ impl Builder<'_> {
     /// The address and settings of the App API for a source.
     fn app_api(&mut self, source: &NamedEntry, budget: &RequestBudget) -> Option<(ApiAddress, ApiSettings)> {
         let region = match &source.entry.region {
-            Some(text) => self.problems.check(text.parse::<Region>()),
+            Some(text) => self.problems.check(text.parse::<Region>().map_err(|error| format!("region: {error}"))),
             None => Some(self.args.customerio.customerio_region),
         };
         let address = self.problems.check(self.address(region?))?;
@@ -83,15 +83,27 @@ impl Builder<'_> {
     fn app_client(&mut self, source: &NamedEntry, settings: &ApiSettings) -> Option<AppApiClient> {
         let args = &self.args.customerio;
         let key = match source.entry.app_api_key_file.as_deref() {
-            Some(file) => self.secret("CUSTOMERIO_APP_API_KEY", None, Some(file)),
-            None => self.secret("CUSTOMERIO_APP_API_KEY", args.app_api_key.as_ref(), args.app_api_key_file.as_deref()),
+            Some(file) => self.file_of_entry("app_api_key_file", file)?,
+            None => {
+                let (value, file) = (args.app_api_key.as_ref(), args.app_api_key_file.as_deref());
+                // `Problems::check` adds the problem of an unreadable file. A key is missing only if it is not set.
+                let Some(key) = self.problems.check(secret_source("CUSTOMERIO_APP_API_KEY", value, file))? else {
+                    self.problems.add_missing("CUSTOMERIO_APP_API_KEY", self.place(source).as_deref());
+                    return None;
+                };
+                key
+            }
         };
-        if key.is_none() {
-            self.problems.add_missing("CUSTOMERIO_APP_API_KEY", self.place(source).as_deref());
-        }
-        let key = self.problems.check(key?.read())?;
+        let key = self.problems.check(key.read())?;
         let key = self.problems.check(AppApiKey::new(&key))?;
         self.problems.check(AppApiClient::new(settings, key))
+    }
+
+    /// The secret in the file that this field of a sources file entry names; `None` if the file cannot be read.
+    fn file_of_entry(&mut self, field: &str, file: &Path) -> Option<SecretSource> {
+        let secret = SecretSource::File(file.to_owned());
+        self.problems.check(secret.read().map_err(|error| format!("{field}: {error}")))?;
+        Some(secret)
     }
 
     /// The URL to which Customer.io posts the events of a source.
@@ -109,12 +121,12 @@ impl Builder<'_> {
         self.problems.check(endpoint(&public.0, &source.name))
     }
 
-    /// The source for an error message; `None` if there is only one source.
+    /// The name of the source for messages; `None` without a sources file, because there is only one source then.
     fn place(&self, source: &NamedEntry) -> Option<String> {
         self.args.customerio.sources_file.as_ref().map(|_| format!("source `{}`", source.name))
     }
 
-    /// A client that can read the webhook of a source, and the webhook's endpoint. No other options are required.
+    /// A client that can read the webhook of a source, and the webhook's endpoint. Requires only the options for these.
     pub(super) fn webhook_access(
         &mut self,
         source: &NamedEntry,
@@ -145,8 +157,8 @@ impl Builder<'_> {
         Some(proxy.no_proxy(except))
     }
 
-    /// The signing keys of a source, one per line. A file that does not exist yet is not an error, because `apply` may
-    /// write it.
+    /// The signing keys of a source, one per line. A file that does not exist yet is not an error: `setup apply` can
+    /// write this file.
     pub(super) fn signing_keys(&mut self, source: &NamedEntry) -> Option<SecretString> {
         let args = &self.args.customerio;
         let has_file = args.sources_file.is_some();
@@ -155,7 +167,11 @@ impl Builder<'_> {
         let inline = inline.or_else(|| args.signing_keys.clone().filter(|_| !has_file));
         match (inline, self.key_file(source).filter(|file| file.exists())) {
             (Some(text), _) => Some(text),
-            (None, Some(file)) => self.problems.check(SecretSource::File(file).read()),
+            (None, Some(file)) if has_file => self.file_of_entry("signing_keys_file", &file)?.read().ok(),
+            (None, Some(file)) => {
+                let text = SecretSource::File(file).read();
+                self.problems.check(text.map_err(|error| format!("CUSTOMERIO_SIGNING_KEYS_FILE: {error}")))
+            }
             (None, None) => None,
         }
     }

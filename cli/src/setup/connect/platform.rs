@@ -12,14 +12,28 @@ use setup::clients::Clients;
 use setup::desired::PlatformWish;
 use setup::stage::Stage;
 
-use super::{Builder, NamedEntry, host};
+use super::{Builder, NamedEntry, Patience, host};
 
-/// Time-out of one request.
-const TIMEOUT: Duration = Duration::from_secs(30);
+impl Patience {
+    /// Time-out of one request.
+    fn timeout(self) -> Duration {
+        match self {
+            Self::Setup => Duration::from_secs(30),
+            Self::Check => setup::check::TIMEOUT,
+        }
+    }
+
+    fn retries(self) -> Retries {
+        match self {
+            Self::Setup => Retries::default(),
+            Self::Check => Retries { attempts: 1, ..Retries::default() },
+        }
+    }
+}
 
 impl Builder<'_> {
-    /// The desired objects in Platform. Also sets the client and the token settings; without a stage, only the token
-    /// settings.
+    /// The desired objects in Platform. Also sets the client and the token settings. Without a stage, sets only the
+    /// token settings.
     pub(super) fn platform(
         &mut self,
         stage: Option<&Stage>,
@@ -53,7 +67,8 @@ impl Builder<'_> {
         PlatformWish { tenant, namespaces, profile: false }
     }
 
-    /// The client; `None` if options are missing. The options of a source are not required.
+    /// The client of Platform's APIs; `None` if one of its options is missing or invalid. Requires no option of a
+    /// source.
     pub(super) fn control_client(&mut self, stage: Option<&Stage>) -> Option<ControlClient> {
         let args = &self.args.platform;
         for (variable, url) in [("PLATFORM_API_URL", args.platform_api_url.url()), ("IMS_URL", args.ims_url.url())] {
@@ -65,7 +80,7 @@ impl Builder<'_> {
         }
         let tokens = self.tokens()?;
         let http = HttpSettings {
-            timeout: TIMEOUT,
+            timeout: self.patience.timeout(),
             ca_file: args.platform_ca_file.clone(),
             https_proxy: args.https_proxy.clone(),
             no_proxy: args.no_proxy.clone(),
@@ -80,14 +95,14 @@ impl Builder<'_> {
             ims_org: stage.organisation.to_string(),
             sandbox: stage.sandbox.to_string(),
             client_id,
-            timeout: TIMEOUT,
-            retries: Retries::default(),
+            timeout: self.patience.timeout(),
+            retries: self.patience.retries(),
             visibility: Visibility::default(),
         };
         self.problems.check(ControlClient::new(settings, http, tokens))
     }
 
-    /// The credential of the set-up, or else the credential of the sink.
+    /// The credential of the set-up if one of its options is set; otherwise, the credential of the sink.
     fn tokens(&mut self) -> Option<TokenSettings> {
         let args = &self.args.platform;
         let own = args.setup_ims_client_id.is_some()

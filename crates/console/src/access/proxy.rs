@@ -32,7 +32,7 @@ pub(crate) struct ProxySettings {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Proxied {
     User(User),
-    /// Name of a user none of whose groups has a role.
+    /// Name of a user whose groups have no role.
     NoRole(String),
     /// The request does not come from the proxy or has no valid user name.
     NotFromProxy,
@@ -67,7 +67,7 @@ impl ProxySettings {
 }
 
 /// Returns the value of a header that occurs exactly once. If a header occurs twice, the client may have sent one of
-/// the values.
+/// the values, so none is returned.
 fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn user_headers_need_the_proxy_secret_or_if_none_is_set_a_listed_address() {
+    fn user_headers_are_trusted_only_with_the_proxy_secret_or_if_none_is_set_from_a_listed_address() {
         let good = [("x-forwarded-user", "jo"), ("x-forwarded-groups", "staff")];
         let listed: Option<IpAddr> = Some("10.0.0.1".parse().unwrap());
         let other: Option<IpAddr> = Some("10.0.0.2".parse().unwrap());
@@ -125,11 +125,15 @@ mod tests {
         let secret = settings(Some("topsecret"));
         assert_eq!(secret.user(&headers(&with("topsecret")), other), user(Role::Viewer));
         assert_eq!(secret.user(&headers(&with("topsecre")), listed), Proxied::NotFromProxy);
-        assert_eq!(secret.user(&headers(&good), listed), Proxied::NotFromProxy, "the secret is not optional");
+        assert_eq!(
+            secret.user(&headers(&good), listed),
+            Proxied::NotFromProxy,
+            "a listed address does not replace a configured secret"
+        );
     }
 
     #[test]
-    fn a_repeated_or_invalid_user_header_is_ignored() {
+    fn a_request_with_a_repeated_or_invalid_user_header_counts_as_not_from_the_proxy() {
         let peer = Some("10.0.0.1".parse().unwrap());
         let twice = [("x-forwarded-user", "jo"), ("x-forwarded-user", "mo"), ("x-forwarded-groups", "staff")];
         assert_eq!(settings(None).user(&headers(&twice), peer), Proxied::NotFromProxy);

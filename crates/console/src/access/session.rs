@@ -71,7 +71,8 @@ impl FormKey {
         format!("{} {}", session.0, user.unwrap_or_default())
     }
 
-    /// Returns the token for all forms of this user in this session. Another site can neither read nor compute it.
+    /// Returns the token for all forms of this user in this session. Another site can neither read nor compute the
+    /// token.
     pub(super) fn token(&self, session: &SessionId, user: Option<&str>) -> String {
         hex(hmac::sign(&self.0, Self::text(session, user).as_bytes()).as_ref())
     }
@@ -107,7 +108,8 @@ impl Sessions {
         self.0.insert(id.hash(), LoggedIn { name: name.to_owned(), since: now, last: now });
     }
 
-    /// Returns the name of the user who logged in with this session, unless it has expired, and restarts its idle time.
+    /// Returns the name of the session's user and restarts the idle time of the session; `None` if the session is
+    /// unknown or has expired.
     pub(super) fn name(&mut self, id: &SessionId, now: i64) -> Option<String> {
         let session = self.0.get_mut(&id.hash()).filter(|session| is_alive(session, now))?;
         session.last = now;

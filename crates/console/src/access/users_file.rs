@@ -20,13 +20,13 @@ const SHORTEST_PASSWORD: usize = 12;
 /// Maximum length of a password, in bytes.
 const LONGEST_PASSWORD: usize = 1024;
 
-/// Error of reading or writing the users file.
+/// Error while reading or writing the users file.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The line with this number is invalid. Its content is not shown, because it may contain a hash.
+    /// The line with this number is invalid. The message does not show the line, because it may contain a hash.
     #[error("line {0} of the users file is not NAME:ROLE:HASH; add users with `customerio-aep console users add`")]
     Line(usize),
     /// The line with this number repeats a user name.
@@ -94,8 +94,8 @@ impl UsersFile {
         Some(User { name: name.to_owned(), role: entry.role })
     }
 
-    /// Returns the hash to compare a password with. For an unknown user it is a hash that matches no password, so that
-    /// the comparison takes the same time.
+    /// Returns the hash to compare a password with. For an unknown user, no password matches the hash, and the
+    /// comparison takes as long as for a known user.
     pub(super) fn hash(&self, name: &str) -> Hash {
         match self.users.get(name) {
             Some(entry) => Hash { text: entry.hash.clone(), is_known: true },
@@ -215,8 +215,8 @@ pub struct FirstUser {
     pub password: SecretString,
 }
 
-/// Creates the users file with an operator who has a random password, unless the file exists. The caller prints the
-/// password once. This is for trials.
+/// Creates the users file for a trial, unless the file exists. Its only user is an operator with a random password,
+/// which the caller prints once.
 ///
 /// # Errors
 /// [`UsersError`] if the file cannot be written.
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_line_is_reported_by_number_without_its_content() {
+    fn the_error_for_an_invalid_line_has_the_line_number_and_not_its_content() {
         let good = format!("jo:viewer:{}", *OF_NO_ONE);
         assert_eq!(parse(&format!("# a comment\n\n{good}\n")).unwrap().len(), 1);
         for (bad, number) in [("jo:viewer:topsecret", 1), ("\njo:admin:$argon2id$", 2), ("topsecret", 1)] {

@@ -14,7 +14,7 @@ use super::session::{FormKey, SessionId, Sessions};
 use super::user::User;
 use super::users_file::UsersFile;
 
-/// Additional time before the response to a wrong password. Other logins wait during this time.
+/// Delay before the response to a wrong password. Other logins wait during this time.
 const AFTER_A_WRONG_PASSWORD: Duration = Duration::from_secs(1);
 /// Maximum number of logins that wait for or run a password check; more are refused.
 const WAITING: usize = 10;
@@ -22,11 +22,11 @@ const WAITING: usize = 10;
 /// Method of authentication.
 #[derive(Debug)]
 enum Method {
-    /// Every visitor is the same user. This is only for loopback addresses.
+    /// Every visitor is the same user. The configuration allows this method only on a loopback address.
     Everyone,
-    /// A session that began with a password.
+    /// Users log in with a password, which starts a session.
     Sessions { users: Mutex<UsersFile>, sessions: Mutex<Sessions> },
-    /// Headers of an authenticating proxy.
+    /// An authenticating proxy names the user in headers.
     Proxy(ProxySettings),
 }
 

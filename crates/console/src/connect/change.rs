@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::format::Moment;
 use crate::input::{Form, Query};
 use crate::jobs::{JobKind, JobProgress};
-use crate::links;
+use crate::links::{self, PublicId};
 use crate::page::{Page, render};
 use crate::routes::{By, Routes};
 use crate::screen::Screen;
@@ -75,7 +75,7 @@ async fn apply(
         let applying = connect.source.apply(&seen.file, confirmed, &mut report);
         let result = tokio::select! {
             result = applying => result,
-            // It is safe to stop after any request, because the next run continues from there.
+            // The change can be stopped after any request, because the next run continues from there.
             () = job.stopped().cancelled_owned() => Err("it was stopped; apply it again to continue".to_owned()),
         };
         connect.progress().result = Some(result);
@@ -261,5 +261,6 @@ async fn send(
     console.log().write(&by.user, Action::SendTestEvent, event_id.clone(), None);
     let sent = connect.source.send(&TestEvent { source, body }).await;
     sent.map_err(|error| Failure::Unanswered(format!("The event was not sent: {}.", error.trim_end_matches('.'))))?;
-    Ok(Redirect::to(&links::event_since(&event_id, now)))
+    let page = PublicId::of(&event_id).map(|id| links::event_since(&id, now));
+    Ok(Redirect::to(page.as_deref().unwrap_or(Screen::Events.path())))
 }

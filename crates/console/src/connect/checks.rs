@@ -18,7 +18,7 @@ struct State {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Checks(Arc<Mutex<State>>);
 
-/// Results of a run so far.
+/// Results that the last run of the checks has so far.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) begun: Option<i64>,
@@ -35,7 +35,7 @@ impl Found {
         self.parts.iter().filter_map(|(_, lines)| lines.as_ref()).flatten()
     }
 
-    /// Returns the number of findings that need a person.
+    /// Returns the number of findings that need action.
     pub(super) fn findings(&self) -> usize {
         self.lines().filter(|line| line.level >= Level::Unanswered).count()
     }
@@ -61,7 +61,7 @@ impl Checks {
         for part in Part::ALL {
             let (checks, source) = (self.clone(), Arc::clone(source));
             let answer = tokio::spawn(async move { source.check(part).await });
-            // If a check panics, its part gets a finding, so that the run ends.
+            // If a check panics, its part gets a finding. Without one, the run would never end.
             tokio::spawn(async move {
                 let lines = answer.await.unwrap_or_else(|_| vec![defect(part)]);
                 checks.state().answers.insert(part, lines);

@@ -15,7 +15,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Adds a line, unless there are too many.
+    /// Adds a line, unless [`LINES`] lines are already kept.
     pub(super) fn report(&mut self, line: String) {
         if self.lines.len() < LINES {
             self.lines.push(line);

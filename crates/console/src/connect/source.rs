@@ -11,7 +11,7 @@ use setup::refusal::Refusal;
 /// Boxed future of the methods of [`ConnectSource`].
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A group of checks for one account.
+/// A group of checks: of the configuration, or of one external system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The options of the services.
@@ -45,7 +45,7 @@ pub struct Seen {
     pub plan: Plan,
     /// Reasons for which the plan cannot be applied as it is.
     pub refusals: Vec<Refusal>,
-    /// Form of the plan that is compared with a later plan.
+    /// The plan in the form in which [`ConnectSource::apply`] compares it with a new plan.
     pub file: PlanFile,
     /// Name of the sandbox, if Platform is configured.
     pub sandbox: Option<String>,
@@ -75,7 +75,7 @@ pub struct SeenWebhook {
 /// Result of a change of the set-up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Objects that were created or changed, each with a sign for the change.
+    /// Objects that were created or changed, each with a sign for the kind of change, for example `+`.
     pub changed: Vec<String>,
     /// Pending steps: who can take the step, and what the set-up waits for.
     pub waiting: Vec<(String, String)>,
@@ -112,8 +112,8 @@ pub trait ConnectSource: std::fmt::Debug + Send + Sync + 'static {
     /// Disables the webhook of a source; returns whether it was enabled.
     fn pause<'a>(&'a self, source: &'a str) -> Answering<'a, Result<bool, String>>;
 
-    /// Enables the webhook of a source after a signed round trip through its public address. Returns what must happen
-    /// first if the webhook cannot be enabled yet.
+    /// Enables the webhook of a source after a signed round trip through its public address. If the webhook cannot be
+    /// enabled yet, returns what must happen first; otherwise an empty list.
     fn resume<'a>(&'a self, source: &'a str) -> Answering<'a, Result<Vec<String>, String>>;
 
     /// Sends a signed event to the public address of a source.

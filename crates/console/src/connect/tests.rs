@@ -18,7 +18,7 @@ use crate::testing::{NOW, TestConsole, screens};
 
 const HOSTILE: &str = "<script>alert(1)</script>";
 
-/// A set-up that returns a fixed plan and records the changes that are requested.
+/// A set-up that returns a fixed plan and records the requested changes.
 #[derive(Debug, Clone)]
 struct Fake {
     seen: Arc<Mutex<Seen>>,
@@ -176,7 +176,7 @@ async fn without_console_allow_setup_every_role_gets_403_and_nothing_changes() {
 }
 
 #[tokio::test]
-async fn apply_needs_a_viewed_plan_and_the_production_sandbox_name() {
+async fn apply_is_refused_without_a_viewed_plan_or_the_name_of_the_production_sandbox() {
     let fake = Fake::new(Some("prod"));
     let console = console(&fake, ALLOWED);
     assert_eq!(console.post(Role::Operator, "/connect/apply", &[]).await.status, StatusCode::CONFLICT, "no plan yet");
@@ -193,7 +193,7 @@ async fn apply_needs_a_viewed_plan_and_the_production_sandbox_name() {
 }
 
 #[tokio::test]
-async fn a_pause_needs_the_source_name_and_a_blocked_resume_gets_409() {
+async fn a_pause_without_the_source_name_gets_422_and_a_resume_that_must_wait_gets_409() {
     let fake = Fake::new(None);
     let console = console(&fake, ALLOWED);
     let plan = console.get(Role::Operator, "/connect/plan").await.text;
@@ -212,7 +212,7 @@ async fn a_pause_needs_the_source_name_and_a_blocked_resume_gets_409() {
 }
 
 #[tokio::test]
-async fn a_test_event_is_sent_unless_platform_loses_it_or_production_is_unconfirmed() {
+async fn a_test_event_is_refused_while_platform_loses_events_or_without_the_production_sandbox_name() {
     let fake = Fake::new(None);
     let console = console(&fake, ALLOWED);
     let page = console.get(Role::Operator, "/connect/test?source=default&event=email_opened").await.text;
@@ -231,7 +231,7 @@ async fn a_test_event_is_sent_unless_platform_loses_it_or_production_is_unconfir
 }
 
 #[test]
-fn parts_sort_in_the_order_of_the_page() {
+fn the_sort_order_of_parts_is_their_order_on_the_page() {
     let order: BTreeMap<Part, ()> = Part::ALL.iter().rev().map(|part| (*part, ())).collect();
     assert!(order.keys().eq(Part::ALL.iter()));
 }

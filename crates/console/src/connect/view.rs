@@ -8,7 +8,7 @@ use super::checks::Found;
 use super::source::{Seen, SeenWebhook};
 use crate::format::{self, Moment};
 
-/// A row of a check with its result.
+/// A row for a check and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CheckRow {
     pub(super) state: &'static str,
@@ -40,7 +40,7 @@ fn capital(text: &str) -> String {
     first + chars.as_str()
 }
 
-/// The checks for one account.
+/// The checks of one part of the set-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PartView {
     pub(super) name: &'static str,
@@ -50,7 +50,7 @@ pub(super) struct PartView {
     pub(super) rows: Vec<CheckRow>,
 }
 
-/// The checks for all accounts, with a summary.
+/// The checks of all parts of the set-up, with a summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ChecksView {
     pub(super) begun: Option<Moment>,
@@ -131,7 +131,7 @@ pub(super) struct PlanView {
     pub(super) objects: Vec<ObjectRow>,
     pub(super) summary: String,
     pub(super) has_changes: bool,
-    /// Reasons against applying the plan: who has to decide, and what.
+    /// Reasons why the plan cannot be applied: who has to act, and the reason.
     pub(super) refusals: Vec<(String, String)>,
     pub(super) problems: Vec<String>,
     pub(super) notes: Vec<String>,
@@ -221,7 +221,7 @@ impl WebhookRow {
     }
 }
 
-/// Returns the seconds until Platform no longer loses events; `None` if it loses none now.
+/// Returns the seconds until Platform no longer loses events of a new flow; `None` if it loses none now.
 pub(super) fn countdown(not_before: Option<Timestamp>, now: i64) -> Option<i64> {
     let left = not_before?.as_millisecond().saturating_sub(now);
     (left > 0).then_some(left.div_euclid(1000) + 1)

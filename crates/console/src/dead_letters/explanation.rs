@@ -42,7 +42,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// How to replay dead letters with a code: what to fix first, and the command to run then.
+/// Advice on replaying dead letters with a code: what to fix first, and the command to run then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Advice {
     pub(super) first: Prose,

@@ -31,9 +31,9 @@ pub(super) struct Row {
 pub(super) struct Listing {
     /// Number of dead letters that match the filter.
     pub(super) matching: u64,
-    /// Number of all unresolved dead letters that are known.
+    /// Number of all unresolved dead letters that are kept in memory.
     pub(super) total: u64,
-    /// Whether all unresolved dead letters of the topic are known.
+    /// Whether all unresolved dead letters of the topic are kept in memory.
     pub(super) is_complete: bool,
     pub(super) groups: Vec<Group>,
     pub(super) rows: Vec<Row>,

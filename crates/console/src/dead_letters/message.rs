@@ -4,8 +4,9 @@ use contract::dead_letter::{DeadLetter, Stage};
 
 use crate::mask::{self, MASK};
 
-/// Returns the message with everything masked that may be a value of an event. Messages of the transformer and the
-/// gateway contain names of fields but not their values. Messages of Platform, which the sink keeps, quote values.
+/// Returns the message and masks every part that may be a value of an event. Messages of the gateway and the
+/// transformer contain names of fields but not their values. Messages of the sink and of Platform contain Platform's
+/// text, which quotes values.
 pub(super) fn masked(dead_letter: &DeadLetter) -> String {
     match dead_letter.stage {
         Stage::Gateway | Stage::Transformer => mask::reason(&dead_letter.message),
@@ -13,7 +14,7 @@ pub(super) fn masked(dead_letter: &DeadLetter) -> String {
     }
 }
 
-/// Replaces quoted text by the mask, unless it is the path of a field.
+/// Replaces quoted text with the mask, unless it is the path of a field.
 fn without_quotations(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut left = text;
@@ -28,12 +29,12 @@ fn without_quotations(text: &str) -> String {
         let (before, after) = (&left[..at], &left[at + quote.len_utf8()..]);
         result.push_str(before);
         result.push(quote);
-        // This is an apostrophe within a word.
+        // A quote after an alphanumeric character is an apostrophe within a word.
         if quote == '\'' && before.chars().next_back().is_some_and(char::is_alphanumeric) {
             left = after;
             continue;
         }
-        // A quotation has no end if the message was shortened within it.
+        // If the message was shortened within a quotation, the closing quote is missing.
         let (inside, rest) = after.split_once(end).unwrap_or((after, ""));
         result.push_str(if is_path(inside) { inside } else { MASK });
         if inside.len() < after.len() {
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn transformer_messages_show_field_names_but_not_addresses() {
+    fn transformer_messages_show_field_names_but_not_email_addresses() {
         let message = "`data.headers` is too large (10412 bytes)";
         assert_eq!(shown(Stage::Transformer, message), message);
         assert_eq!(shown(Stage::Transformer, "`ann@example.com` is not a field"), "••• is not a field");

@@ -7,7 +7,7 @@ use contract::Position;
 use contract::dead_letter::{Resolution, Stage};
 use operator::dead_letters::{Body, IndexedDeadLetter};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::explanation::{Explanation, explanation};
 use super::message;
@@ -19,7 +19,7 @@ use crate::action_log::Action;
 use crate::failure::Failure;
 use crate::format::{self, Moment};
 use crate::input::{Form, Query};
-use crate::links;
+use crate::links::{self, PublicId};
 use crate::mask::{self, Field, Values};
 use crate::page::{Page, render};
 use crate::routes::{By, Routes};
@@ -106,7 +106,7 @@ impl ValueView {
     fn of(stage: Stage, body: &Body, values: Values) -> Self {
         let text = |text: &str| Value::String(text.to_owned());
         let (form, value, kind, is_schema_assumed) = match body {
-            // The value is an XDM row of a failed batch.
+            // The JSON of a dead letter of Platform is an XDM row of a failed batch.
             Body::Json(value) if stage == Stage::Platform => (mask::Form::Xdm, value.clone(), "JSON", false),
             Body::Json(value) => (mask::Form::Webhook, value.clone(), "JSON", false),
             Body::Event { event, assumed } => (mask::Form::Xdm, event.clone(), "an event in XDM", *assumed),
@@ -118,19 +118,13 @@ impl ValueView {
     }
 }
 
-/// Returns an event id if it has the form of an id, and otherwise `None`, because it could be personal data.
-fn readable_id(id: &str) -> Option<String> {
-    let (fields, _) = mask::fields(mask::Form::Webhook, &json!({ "event_id": id }), Values::Masked);
-    fields.into_iter().find(|field| !field.is_masked && !field.value.is_empty()).map(|field| field.value)
-}
-
 fn lossy(bytes: &[u8]) -> String {
     const LONGEST: usize = 1000;
     String::from_utf8_lossy(bytes).chars().take(LONGEST).collect()
 }
 
-/// Returns a header text without control characters, shortened to 200 characters. Any program may have written the
-/// header.
+/// Returns the text of a header without control characters, shortened to 200 characters. Programs other than the
+/// services may have written the header.
 fn short(text: &str) -> String {
     const LONGEST: usize = 200;
     text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
@@ -158,7 +152,7 @@ impl OnePage {
                 true => links::dead_letters(dead_letter.stage.as_str(), &dead_letter.code),
                 false => Screen::DeadLetters.path().to_owned(),
             },
-            event: event_id.as_deref().and_then(readable_id).map(|id| (links::event(&id), id)),
+            event: event_id.as_deref().and_then(PublicId::of).map(|id| (links::event(&id), id.as_str().to_owned())),
             origin: origin.map(|origin| {
                 let topic = if is_of_raw { "raw" } else { "typed" };
                 (links::record(topic, origin.position), format!("{} {}", short(&origin.topic), origin.position))
@@ -203,8 +197,8 @@ async fn read(console: &Console, position: &str) -> Result<(Found, StateView), F
         ))
     })?;
     screen.refresh(console.now()).await;
-    // A dead letter that is not in the list of unresolved ones is resolved, if the topic was read up to its position
-    // and the list is complete.
+    // If the list of unresolved dead letters is complete and was read up to this position, a dead letter that is not in
+    // the list is resolved.
     let (is_unresolved, is_known) = {
         let unresolved = screen.lock();
         (unresolved.get(position).is_some(), unresolved.is_complete() && unresolved.has_read(position))
@@ -258,8 +252,8 @@ async fn reveal(
     }
     let (found, state) = read(&console, &position).await?;
     let dead_letter = &found.shown.dead_letter;
-    let subject = match dead_letter.event_id.as_deref().and_then(readable_id) {
-        Some(id) => format!("dead letter {} of event {id}", dead_letter.position),
+    let subject = match dead_letter.event_id.as_deref().and_then(PublicId::of) {
+        Some(id) => format!("dead letter {} of event {}", dead_letter.position, id.as_str()),
         None => format!("dead letter {}", dead_letter.position),
     };
     console.log().write(&by.user, Action::Reveal, subject, Some(reason));

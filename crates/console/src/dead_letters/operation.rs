@@ -104,7 +104,7 @@ async fn plan(
     Ok(Redirect::to(&to))
 }
 
-/// Executes a dry run, replay or discard in a separate task, so that it continues after the request.
+/// Executes a dry run, replay or discard in a separate task, which continues after the request has ended.
 fn run(console: &Console, work: Arc<Work>, job: Job) {
     let console = console.clone();
     tokio::spawn(async move {
@@ -138,7 +138,7 @@ struct Confirm {
     plan: u64,
     #[serde(default)]
     note: String,
-    /// Number of dead letters, which the user types to confirm the operation.
+    /// Number of dead letters that the plan resolves. The user types it to confirm the operation.
     #[serde(default)]
     confirm: String,
 }
@@ -244,7 +244,7 @@ struct JobPart {
 }
 
 fn view(page: Page, user: &User, work: &Work, job: Option<JobView>) -> WorkPage {
-    // Remove the upper bound, so that the list also shows dead letters that were written since the dry run.
+    // Remove the end of the time range, so that the list also shows dead letters that were written since the dry run.
     let list = Selection { until: None, ..work.selection.clone() }.address(1);
     WorkPage {
         page,
@@ -280,7 +280,7 @@ struct Asked {
     id: u64,
 }
 
-/// Returns the progress of a job. When it has ended, the response makes the browser reload the page.
+/// Returns the progress of a job. When the job has ended, the response makes the browser reload the page.
 async fn progress(
     by: By<Viewer>,
     State(console): State<Console>,

@@ -131,7 +131,7 @@ pub(super) struct ResultView {
     /// Number that the user has to type to execute the plan.
     pub(super) number: Option<String>,
     pub(super) carried_out: Option<String>,
-    /// Whether a new dry run of the same selection makes sense.
+    /// Whether the page offers a new dry run of the same selection.
     pub(super) can_repeat: bool,
 }
 

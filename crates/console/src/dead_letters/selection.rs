@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn address_text_and_operator_filter_of_a_selection_agree() {
+    fn the_url_the_text_and_the_operator_filter_of_a_selection_agree() {
         let selection = wanted(|wanted| {
             (wanted.stage, wanted.code, wanted.source) = ("sink".to_owned(), "refused".to_owned(), "shop".to_owned());
             wanted.since = "2023-11-01".to_owned();

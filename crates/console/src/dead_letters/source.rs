@@ -24,7 +24,7 @@ pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Kind of an operation on dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Replays the dead letters. The value is the way to replay those of the sink and of Platform.
+    /// Replays the dead letters. The value says what to do with those of the sink and of Platform.
     Replay(SinkDeadLetters),
     /// Marks the dead letters as discarded.
     Discard,
@@ -168,8 +168,8 @@ pub trait DeadLetterSource: fmt::Debug + Send + Sync + 'static {
     /// Returns the error message for the page.
     fn resolution(&self, position: Position) -> Answering<'_, Result<Option<Resolution>, String>>;
 
-    /// Plans an operation, and executes it if the order has `resolving`. Reports the progress to the job, and ends
-    /// early if the job is stopped.
+    /// Plans an operation, and executes it if the order has `resolving`. The method reports the progress to the job,
+    /// and ends early if the job is stopped.
     ///
     /// # Errors
     /// [`EndedEarly`] with the error and the number of dead letters resolved so far.
@@ -294,7 +294,7 @@ fn of_discard(summary: &DiscardSummary) -> Summary {
     }
 }
 
-/// Observer that limits the read rate, and optionally the time, of reading the topic.
+/// Observer that limits the rate and optionally the duration of a read of the topic.
 struct ReadingObserver<'a> {
     progress: OnRead<'a>,
     pace: Pace,

@@ -129,14 +129,14 @@ async fn a_replay_runs_once_after_a_dry_run_and_typing_the_number_of_dead_letter
         assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "{number}");
         assert!(wrong.text.contains("is not the number 999. Nothing was changed."), "{}", wrong.text);
     }
-    assert_eq!(fake.change(|world| world.orders.len()), 1, "nothing but the dry run");
+    assert_eq!(fake.change(|world| world.orders.len()), 1, "only the dry run has started");
     let right = confirm(&console, "1", " 999 ").await;
     assert_eq!((right.status, right.header("location")), (StatusCode::SEE_OTHER, "/dead-letters/work/2"));
     ended(&console).await;
     assert_eq!(
         confirm(&console, "1", "999").await.header("location"),
         "/dead-letters/work/2",
-        "the form is sent again"
+        "a form that is sent again leads to the same job"
     );
     let result = console.get(Role::Operator, "/dead-letters/work/2").await.text;
     assert!(
@@ -161,7 +161,7 @@ async fn a_replay_runs_once_after_a_dry_run_and_typing_the_number_of_dead_letter
 }
 
 #[tokio::test]
-async fn a_discard_needs_a_note_and_the_operator_role() {
+async fn a_discard_without_a_note_or_the_operator_role_is_refused() {
     let fake = Fake::of_codes(&[("refused", 2)]);
     let console = fake.console();
     let fields = [("operation", "discard"), ("code", "refused")];
@@ -207,7 +207,7 @@ async fn a_stopped_replay_leaves_the_remaining_dead_letters_unresolved() {
     assert!(part.contains("progress") && !part.contains("<html"), "{part}");
     let list = console.get(Role::Viewer, "/dead-letters").await.text;
     assert!(list.contains(&format!("href=\"{to}\"")) && list.contains("Running: a replay"), "{list}");
-    // Another operation has to wait for the running job.
+    // Another operation is refused while the job is running.
     for (path, fields) in [
         ("/dead-letters/plan", &[("operation", "discard"), ("code", "refused")][..]),
         ("/dead-letters/plan", &[("operation", "replay"), ("how", "remap")][..]),
@@ -267,7 +267,7 @@ async fn a_replay_resolves_no_more_than_confirmed_and_reports_changes_since_the_
     assert!(one.contains("discarded") && one.contains("kim") && one.contains("it was a test"), "{one}");
     assert!(!one.contains("Replay or discard this one"), "{one}");
 
-    // A service whose clock is slow writes a dead letter that the dry run did not include.
+    // After the dry run, a service whose clock is slow writes a dead letter with a time that the plan includes.
     fake.change(|world| world.dead_letters.push(dead_letter("0:10", Stage::Sink, "refused")));
     dry_run(&console, "refused").await;
     fake.change(|world| world.dead_letters.push(dead_letter("0:11", Stage::Sink, "refused")));
@@ -292,7 +292,7 @@ async fn a_replay_that_ended_early_shows_how_many_dead_letters_it_resolved() {
 }
 
 #[tokio::test]
-async fn dead_letters_of_the_sink_need_a_choice_of_how_to_replay() {
+async fn a_replay_of_dead_letters_of_the_sink_is_refused_without_a_choice_of_as_is_or_remap() {
     let fake = Fake::of_codes(&[("refused", 1)]);
     fake.change(|world| world.dead_letters.push(dead_letter("1:0", Stage::Transformer, "not_json")));
     let console = fake.console();
@@ -309,7 +309,7 @@ async fn dead_letters_of_the_sink_need_a_choice_of_how_to_replay() {
 }
 
 #[tokio::test]
-async fn without_kafka_or_the_topic_the_page_shows_the_reason() {
+async fn the_dead_letters_page_shows_the_reason_if_kafka_fails_or_the_topic_does_not_exist() {
     let fake = Fake::of_codes(&[("refused", 2)]);
     fake.change(|world| world.error = Some("no Kafka broker responded".to_owned()));
     let console = fake.console();
@@ -328,7 +328,7 @@ async fn without_kafka_or_the_topic_the_page_shows_the_reason() {
 }
 
 #[tokio::test]
-async fn an_unknown_or_invalid_address_gets_an_error_page() {
+async fn an_unknown_position_or_id_gets_404_and_an_invalid_position_422() {
     let console = Fake::of_codes(&[("refused", 2)]).console();
     for (path, status) in [
         ("/dead-letters/one?position=9:9", StatusCode::NOT_FOUND),

@@ -23,7 +23,7 @@ pub(super) struct ReadingView {
     pub(super) is_missing: bool,
     /// Time of the last complete read.
     pub(super) complete_at: Option<Moment>,
-    /// Number of known dead letters, if the topic has more than can be kept.
+    /// Number of dead letters that are kept, if the topic has more than the limit.
     pub(super) more_than: Option<String>,
 }
 
@@ -98,8 +98,8 @@ pub(super) struct GroupView {
     pub(super) oldest: Moment,
     pub(super) newest: Moment,
     pub(super) explanation: Option<&'static Explanation>,
-    /// Path of the list with only this group; `None` if the list shows only this group, or if its code cannot be part
-    /// of a URL.
+    /// Path of the list with only this group; `None` if the list already shows only this group, or if the code of the
+    /// group cannot be part of a URL.
     pub(super) href: Option<String>,
 }
 
@@ -150,7 +150,7 @@ pub(super) struct PagesView {
     pub(super) to: String,
     pub(super) newer: Option<String>,
     pub(super) older: Option<String>,
-    /// Total number of rows that the pages can show; `None` unless more dead letters match the filter.
+    /// Total number of rows that the pages can show; `None` if they can show all matching dead letters.
     pub(super) most: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The running and the last dry runs, replays and discards. They are lost when the console restarts.
+//! Keeps the running and the last dry runs, replays and discards, until the console restarts.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,7 +91,7 @@ impl Work {
         self.state().ended
     }
 
-    /// Returns the plan if this is a dry run that has ended with one.
+    /// Returns the plan of a dry run; `None` before the dry run has a plan, and for a replay or a discard.
     pub(super) fn plan(&self) -> Option<Summary> {
         match &self.state().outcome {
             Some(Outcome::Planned(summary)) => Some(summary.clone()),
@@ -103,8 +103,8 @@ impl Work {
         self.state().carried_out_by
     }
 
-    /// Starts the job that executes this plan, unless one has started before. In that case the result is `Ok(Err(id))`
-    /// with the id of that job.
+    /// Starts the job that executes this plan. If an earlier call has already started one, returns `Ok(Err(id))` with
+    /// the id of that job.
     ///
     /// # Errors
     /// Error of `begin`, for example because another job is running.
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_operations_are_kept() {
+    fn only_the_20_newest_dry_runs_replays_and_discards_are_kept() {
         let history = History::default();
         for id in 0..100 {
             history.add(work(id));

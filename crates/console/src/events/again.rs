@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_fields_that_differ_are_shown_and_their_values_are_masked() {
+    fn mapping_again_shows_only_the_fields_that_differ_with_masked_values() {
         let event = |id: &str, namespace: &str| json!({"_id": "01X", "identityMap": {namespace: [{"id": id, "primary": true}]}, "producedBy": "self"});
         let some = |text: &str| Some(text.to_owned());
         let changed = texts(&event("jo", "CRM"), &event("mo", "CRM"), Values::Revealed);

@@ -1,5 +1,5 @@
-//! The three columns of an event's page: the webhook as received, the mapping rule by rule, and the event as sent. Each
-//! field links to its rule, and each rule links to its input and output fields.
+//! The three columns of an event's page: the webhook as received, the mapping rules, and the event as sent. Each field
+//! links to its rules, and each rule links to its input and output fields.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ pub(super) struct FieldRow {
     pub(super) is_masked: bool,
     /// Links to the rules that use or produce the field.
     pub(super) rules: Vec<To>,
-    /// Reason for which the field is not in the event.
+    /// Reason why a field of the webhook is not in the event; empty if it is in the event.
     pub(super) note: &'static str,
     /// Ids of the related rows in the other columns.
     pub(super) related: String,

@@ -16,7 +16,7 @@ const BEGINNING: usize = 16 * 1024;
 /// Maximum number of ignored webhook values that are kept.
 const MOST_IGNORED: usize = 500;
 
-/// All data about one event. It contains personal data and is kept for ten minutes.
+/// All data about one event, which includes personal data and is kept for ten minutes.
 #[derive(Debug)]
 pub(super) struct FoundEvent {
     pub(super) timeline: Timeline,
@@ -193,10 +193,11 @@ fn read(record: StepRecord, received_at: i64, stored: StoredWebhook, rules: &Rul
         Err(_) => WebhookBody::Text(String::from_utf8_lossy(body.get(..BEGINNING).unwrap_or(body)).into_owned()),
     };
     let today = match (&whole, &rules.options) {
+        // The beginning of a compressed webhook cannot be unpacked either, and this is not why it was refused.
+        _ if is_cut => Today::Unknown("Only the beginning of the webhook is kept, so it cannot be mapped."),
         (Err(rejection), _) => {
             Today::Rejected { code: rejection.code.as_str(), message: rejection.message.to_string() }
         }
-        _ if is_cut => Today::Unknown("Only the beginning of the webhook is kept, so it cannot be mapped."),
         _ if is_large => Today::Unknown(
             "The webhook is larger than this page explains: `customerio-aep map --explain` does it for any size.",
         ),
@@ -248,12 +249,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_requested_record_the_newest_event_and_its_webhook_are_chosen() {
+    fn the_requested_record_is_chosen_or_else_the_newest_event_and_its_webhook() {
         let steps = || vec![received(5), mapped(1, 5), received(6), mapped(2, 6), received(7)];
         assert_eq!(chosen(steps(), None), some("raw 3:6", "typed 3:2"));
         let raw = |offset| Some(StepRecord::Raw(Position::new(3, offset)));
         assert_eq!(chosen(steps(), raw(5)), some("raw 3:5", "typed 3:1"));
-        assert_eq!(chosen(steps(), raw(7)), some("raw 3:7", "typed 3:2"), "a duplicate");
+        assert_eq!(chosen(steps(), raw(7)), some("raw 3:7", "typed 3:2"), "a duplicate has no event of its own");
         let typed = Some(StepRecord::Typed(Position::new(3, 1)));
         assert_eq!(chosen(steps(), typed), some("raw 3:5", "typed 3:1"));
         assert_eq!(chosen(vec![received(5)], None), (Some("raw 3:5".to_owned()), None));
@@ -289,6 +290,10 @@ mod tests {
         assert!(matches!(today, Today::Rejected { code: "not_json", .. }));
         let (cut, today) = of(b"{\"event_id\":".to_vec(), Some(9_000_000));
         assert!(matches!((cut.body, cut.size, today), (WebhookBody::Text(_), 9_000_000, Today::Unknown(_))));
+        let (body, content_encoding) = (vec![0x1f, 0x8b, 8], Some(b"gzip".to_vec()));
+        let packed = StoredWebhook { body, content_encoding, source: None, original_size: Some(9_000_000) };
+        let (_, today) = read(StepRecord::Raw(Position::new(0, 0)), 1_700_000_000_000, packed, &rules);
+        assert!(matches!(today, Today::Unknown(_)), "the beginning of a gzip body says nothing about the body");
         let event = br#"{"event_id":"01X","object_type":"email","metric":"sent","timestamp":1700000000,"data":{}}"#;
         assert!(matches!(of(event.to_vec(), None).1, Today::Explained(_)));
     }

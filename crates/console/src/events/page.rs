@@ -21,6 +21,7 @@ use crate::format::Moment;
 use crate::input::{Form, Query};
 use crate::job_view::JobView;
 use crate::jobs::{JobKind, Running};
+use crate::links::PublicId;
 use crate::mask::Values;
 use crate::page::{Page, render};
 use crate::routes::{By, Routes};
@@ -52,7 +53,7 @@ struct Address {
     topic: String,
     #[serde(default)]
     position: String,
-    /// Set if the page compares the stored event with today's mapping.
+    /// Set to compare the stored event with today's mapping.
     #[serde(default)]
     again: Option<String>,
     /// Version of the result that the page shows.
@@ -76,6 +77,12 @@ impl Address {
         if self.id.trim().is_empty() || self.id.len() > LONGEST_ID {
             return Err(Failure::Invalid("The address names no event.".to_owned()));
         }
+        let id = PublicId::of(&self.id).ok_or_else(|| {
+            Failure::Invalid(
+                "The id in the address may be personal data, which must not be part of an address. Search for it on the screen Events."
+                    .to_owned(),
+            )
+        })?;
         let since =
             match self.since.as_str() {
                 "" => None,
@@ -83,7 +90,7 @@ impl Address {
                     Failure::Invalid("`since` in the address must be milliseconds since 1970.".to_owned())
                 })?),
             };
-        Ok(Key::Event { id: self.id.clone(), since })
+        Ok(Key::Event { id, since })
     }
 }
 
@@ -154,7 +161,7 @@ fn poll(key: &Key, seen: &str) -> String {
     format!("/events/look?{}", query.finish())
 }
 
-/// Starts a search. With an earlier result, it reads only the records from [`Look::next_since`] on.
+/// Starts a search. If there is an earlier result, the search reads only the records from [`Look::next_since`] on.
 fn begin(console: &Console, user: &User, key: &Key, earlier: Option<&Look>) -> Result<(), Box<Running>> {
     let now = console.now();
     let job = console.jobs().begin(JobKind::Find, &user.name, now)?;
@@ -196,7 +203,7 @@ async fn watch(
     }
     let is_due = look.as_ref().is_none_or(|look| look.is_due(now));
     if is_due && console.jobs().running().is_none() {
-        // Another user may have started a job at this moment. Then the next poll tries again.
+        // If another user has started a job in the meantime, the next poll tries again.
         drop(begin(&console, &by.user, &key, look.as_deref()));
     }
     if let Some(look) = look {
@@ -236,7 +243,7 @@ struct NoEventPage {
     fields: Vec<(&'static str, String)>,
     /// Path to poll for changes.
     poll: Option<String>,
-    /// Path of the same page without a time limit, so that all retained records are searched.
+    /// Path of the same page without `since`, which searches all retained records.
     everything: Option<String>,
 }
 
@@ -291,7 +298,7 @@ fn poll_while_watched(look: &Look, now: i64) -> Option<String> {
     look.is_watched(now).then(|| poll(&look.key, &look.version()))
 }
 
-/// Returns the path of the same page without a time limit; `None` if there is no limit.
+/// Returns the path of the same page without `since`; `None` if the key has no `since`.
 fn everything(key: &Key) -> Option<String> {
     match key {
         Key::Event { id, since: Some(_) } => Some(Key::Event { id: id.clone(), since: None }.href()),

@@ -20,7 +20,7 @@ use crate::format::{self, Moment};
 use crate::input::{Form, Query};
 use crate::job_view::JobView;
 use crate::jobs::JobKind;
-use crate::links;
+use crate::links::{self, PublicId};
 use crate::mask;
 use crate::page::{Page, render};
 use crate::routes::{By, Routes};
@@ -78,7 +78,7 @@ impl Kind {
 #[derive(Debug, Clone)]
 struct FoundRow {
     event_id: String,
-    /// Path of the page of the event.
+    /// Path of the page of the event, or of one of its records if the id may be personal data.
     href: Option<String>,
     at: Option<Moment>,
     headline: Headline,
@@ -88,15 +88,15 @@ struct FoundRow {
 impl FoundRow {
     fn of(timeline: &Timeline) -> Self {
         let first = timeline.steps.first();
-        let by_id = timeline.event_id.as_deref().filter(|id| links::may_be_in_address(id));
+        let by_id = timeline.event_id.as_deref().and_then(PublicId::of);
         let by_record = timeline.steps.iter().find_map(|step| match step.record {
             operator::find::StepRecord::Raw(position) => Some(links::record("raw", position)),
             operator::find::StepRecord::Typed(position) => Some(links::record("typed", position)),
             operator::find::StepRecord::DeadLetter(_) => None,
         });
         let href = match (by_id, first) {
-            (Some(id), Some(first)) => Some(links::event_since(id, first.time)),
-            (Some(id), None) => Some(links::event(id)),
+            (Some(id), Some(first)) => Some(links::event_since(&id, first.time)),
+            (Some(id), None) => Some(links::event(&id)),
             (None, _) => by_record,
         };
         let names: Vec<&str> = timeline.steps.iter().map(|step| step.kind.as_str()).collect();
@@ -192,7 +192,7 @@ struct Asked {
     /// Start of the range, for example `24h`; empty for everything that is retained.
     #[serde(default)]
     since: String,
-    /// Set if a person is searched for in every partition.
+    /// Set to search for a person in every partition.
     #[serde(default)]
     everywhere: Option<String>,
 }
@@ -242,8 +242,9 @@ async fn start(by: By<Viewer>, State(console): State<Console>, Form(asked): Form
 struct SearchPage {
     page: Page,
     job: Option<JobView>,
-    /// Path that the page polls for the progress. `back` is the path to return to after a stop.
+    /// Path that the page polls for the progress.
     poll: String,
+    /// Path to which the browser returns after a stop.
     back: String,
     what: &'static str,
     range: String,
@@ -320,7 +321,7 @@ struct JobPart {
     back: String,
 }
 
-/// Returns the progress of a search. When it has ended, the response makes the browser reload the page.
+/// Returns the progress of a search. When the search has ended, the response makes the browser reload the page.
 async fn progress(by: By<Viewer>, State(console): State<Console>, Path(id): Path<String>) -> Result<Response, Failure> {
     let id: u64 = id.parse().map_err(|_| unknown())?;
     let running = console.jobs().running().filter(|running| running.id == id && running.kind == JobKind::Find);

@@ -19,7 +19,7 @@ pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A search for events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Search {
-    /// The event, record or person to search for.
+    /// The events to search for: by id, by person or by body.
     pub wanted: Wanted,
     /// Limits the search to records that were received at this time or later: milliseconds since 1970.
     pub since: Option<i64>,
@@ -32,7 +32,7 @@ pub trait Listener: Send + Sync + 'static {
     /// Returns whether a page or a stream is still open.
     fn goes_on(&self) -> bool;
 
-    /// Receives the start of reading or a problem with it.
+    /// Receives the news that reading has started or has a problem.
     fn hears(&self, news: &News);
 
     /// Receives an event that has ended.
@@ -56,7 +56,7 @@ pub trait EventSource: std::fmt::Debug + Send + Sync + 'static {
     /// Passes every event that ends to the listener until [`Listener::goes_on`] returns `false`.
     ///
     /// # Errors
-    /// Returns the error message if reading ended earlier.
+    /// Returns the error message if the topics can no longer be read.
     fn tail(&self, listener: Arc<dyn Listener>) -> Answering<'_, Result<(), String>>;
 
     /// Returns the mapping options of a source; `None` if the source is not configured.

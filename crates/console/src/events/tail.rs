@@ -1,5 +1,5 @@
-//! The live tail. One reader serves all open pages. It runs while a stream is open, and for a minute after a page was
-//! requested.
+//! The live tail. One reader serves all open pages. The reader runs while a stream is open, and for a minute after a
+//! page was requested.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,11 @@ use super::source::{EventSource, Listener};
 pub(super) const MOST_ROWS: usize = 500;
 /// Maximum number of open streams.
 const MOST_STREAMS: usize = 50;
-/// Maximum number of events that wait for a stream. A slower stream misses the oldest ones and reports how many.
+/// Maximum number of events that wait for a stream. If more events are waiting, the stream misses the oldest ones and
+/// reports their number.
 const WAITING: usize = 512;
-/// Time for which the reader runs after a page request without a stream, so that a page without JavaScript shows new
-/// events when it is reloaded.
+/// Time for which the reader runs after a page request without a stream. A page without JavaScript opens no stream, and
+/// shows new events when a user reloads it within this time.
 const ATTENTION: Duration = Duration::from_secs(60);
 /// Minimum time between two messages of a stream.
 const BEAT: Duration = Duration::from_millis(250);
@@ -46,7 +47,7 @@ struct State {
     shown_at: Option<Instant>,
     /// Last message about reading the topics.
     said: Option<String>,
-    /// Message about the end of the last reader, until the next reader has a message.
+    /// Message with which the last reader ended; `None` once the next reader has a message.
     over: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::tail::Beat;
 use crate::failure::Failure;
 use crate::format::{self, Moment};
-use crate::links;
+use crate::links::{self, PublicId};
 use crate::mask;
 use crate::page::render;
 
@@ -97,7 +97,7 @@ impl TailRow {
             }
         };
         let received_at = ended.time.saturating_sub(ended.age.unwrap_or_default());
-        let id = ended.event_id.as_deref().filter(|id| links::may_be_in_address(id));
+        let id = ended.event_id.as_deref().and_then(PublicId::of);
         Self {
             time: Moment::of_millis(ended.time),
             state,
@@ -108,7 +108,7 @@ impl TailRow {
             event: shown(&ended.event),
             source: shown(&ended.source),
             event_id: shown(&ended.event_id),
-            href: id.map(|id| links::event_since(id, received_at)),
+            href: id.map(|id| links::event_since(&id, received_at)),
             person: shown(&ended.person),
             age: ended.age.map_or(format::UNKNOWN.to_owned(), |age| format::seconds(age as f64 / 1000.0)),
         }
@@ -131,7 +131,7 @@ struct Message {
     said: Option<String>,
 }
 
-/// Returns the message of a beat as JSON, because a line break in the text would end a server-sent event early.
+/// Returns the message of a [`Beat`] as JSON, because a line break in the text would end a server-sent event early.
 pub(super) fn message(beat: &Beat) -> Result<String, Failure> {
     let rows = beat.ended.iter().rev().map(|ended| TailRow::of(ended)).collect();
     let rows = if beat.ended.is_empty() { String::new() } else { render(&Rows { rows })?.0 };
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_chooses_by_source_channel_metric_and_outcome() {
+    fn a_filter_includes_events_by_source_channel_metric_and_outcome() {
         let filter = |source: &str, channel: &str, metric: &str, outcome: &str| TailFilter {
             source: source.to_owned(),
             channel: channel.to_owned(),

@@ -221,7 +221,7 @@ async fn an_event_page_has_a_timeline_and_three_columns_with_linked_rows() {
     assert!(!answer.text.contains("are not those") && !answer.text.contains("Show the values"), "{}", answer.text);
     assert_masked(&answer);
     assert!(!answer.text.contains("hx-get"), "the page of an event that has ended does not poll");
-    // Every link to a row and every related row must exist on the page.
+    // The target of every link and every related row must exist on the page.
     let ids: Vec<&str> = answer.text.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let parts = |split: &str| -> Vec<String> {
         answer.text.split(split).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
@@ -235,12 +235,12 @@ async fn an_event_page_has_a_timeline_and_three_columns_with_linked_rows() {
     }
     let unique: std::collections::BTreeSet<&&str> = ids.iter().collect();
     assert_eq!(unique.len(), ids.len(), "ids are unique");
-    assert_eq!(fake.searches().len(), 1, "the second load shows what was found");
+    assert_eq!(fake.searches().len(), 1, "the second load shows the kept result");
     assert_eq!(fake.searches()[0].wanted, Wanted::Event("01X".to_owned()));
 }
 
 #[tokio::test]
-async fn values_need_a_reveal_by_an_investigator_with_a_reason_that_is_logged_masked() {
+async fn event_values_are_shown_only_after_an_investigator_reveals_them_with_a_reason() {
     let console = Fake::new().console();
     let fields = [("id", "01X"), ("reason", "ticket 7 of jo@example.com")];
     let early = console.post(Role::Investigator, "/events/reveal", &fields).await;
@@ -300,7 +300,7 @@ async fn hostile_content_in_every_field_is_escaped() {
 }
 
 #[tokio::test]
-async fn a_missing_event_gets_404_unreachable_kafka_502_and_an_invalid_address_422() {
+async fn a_missing_event_gets_404_unreachable_kafka_502_and_an_invalid_url_422() {
     let fake = Fake::new();
     let console = fake.console();
     fake.set(|topics| topics.found = Ok(Vec::new()));
@@ -360,7 +360,7 @@ async fn a_record_without_an_event_id_is_found_by_its_position() {
 }
 
 #[tokio::test]
-async fn todays_mapping_is_compared_with_the_stored_event() {
+async fn an_event_page_shows_how_todays_mapping_differs_from_the_stored_event() {
     let fake = Fake::new();
     let console = fake.console();
     let path = format!("{EVENT}&again=1");

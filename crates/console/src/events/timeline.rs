@@ -1,5 +1,5 @@
-//! The steps of an event and its state, in the form that the template needs. This is a pure function of the history,
-//! without values of the event.
+//! The steps of an event and its state, in the form that the template needs. They are a pure function of the history,
+//! and contain no values of the event.
 
 use operator::find::{State, Step, StepKind, StepRecord, Timeline};
 

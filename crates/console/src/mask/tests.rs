@@ -90,7 +90,7 @@ fn a_web_link_is_shown_without_its_query_and_other_links_are_hidden() {
 }
 
 #[test]
-fn addresses_and_long_numbers_in_a_reason_are_masked() {
+fn email_addresses_and_long_numbers_in_a_reason_are_masked() {
     assert_eq!(reason("ticket 4711:\nasked by jo@example.com"), "ticket 4711: asked by •••");
     assert_eq!(reason("call +491234567890 back"), "call ••• back");
     assert_eq!(reason(&"x".repeat(1000)).len(), 300);

@@ -1,4 +1,4 @@
-//! Samples of the last hour, whose number is limited.
+//! Keeps a limited number of samples of the last hour.
 
 use std::collections::VecDeque;
 
@@ -23,7 +23,7 @@ pub(crate) struct Sample {
     pub(crate) mapped: Option<f64>,
     pub(crate) accepted: Option<f64>,
     pub(crate) dead_letters: Option<f64>,
-    /// Number of records that wait for the transformer or the sink.
+    /// Number of records that wait for the transformer, plus those that wait for the sink.
     pub(crate) waiting: Option<f64>,
     /// 99th percentile of the event age when Platform accepted the event, in seconds.
     pub(crate) age_p99: Option<f64>,
@@ -39,7 +39,7 @@ impl Sample {
             accepted: status.rates.accepted,
             dead_letters: status.rates.dead_letters,
             waiting: raw.or(typed).map(|_| raw.unwrap_or(0.0) + typed.unwrap_or(0.0)),
-            // Without a time span, the age covers all events since the sinks started.
+            // Without `seconds`, the age covers all events since the sinks started, so the sample does not include it.
             age_p99: status.event_age.filter(|age| age.seconds.is_some()).map(|age| age.p99),
         }
     }
@@ -50,13 +50,13 @@ impl Sample {
 pub(super) struct Hour(VecDeque<Sample>);
 
 impl Hour {
-    /// Adds a sample if the last one is old enough, and removes samples that are more than an hour old.
+    /// Adds a sample if the last one is at least [`STEP`] old, and removes samples that are more than an hour old.
     pub(super) fn add(&mut self, sample: Sample) {
         if self.0.back().is_some_and(|last| (0..STEP).contains(&(sample.at - last.at))) {
             return;
         }
         self.0.push_back(sample);
-        // Limit the number, because samples do not expire after the clock was set back.
+        // Also limit the number: after the clock was set back, old samples do not expire by their age.
         let most = usize::try_from(HOUR / STEP).unwrap_or(usize::MAX);
         while self.0.len() > most || self.0.front().is_some_and(|first| sample.at - first.at > HOUR) {
             self.0.pop_front();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_the_mean_rate_and_a_time_without_samples_has_no_row() {
+    fn a_table_row_shows_the_mean_rate_of_its_five_minutes_and_needs_a_sample() {
         let rows = rows(&[sample(10_000, 2.0), sample(20_000, 4.0), sample(900_000, 7.0)], 910_000);
         let received: Vec<&str> = rows.iter().map(|row| row.received.as_str()).collect();
         assert_eq!(received, ["7.0/s", "3.0/s"]);

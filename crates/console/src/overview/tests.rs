@@ -156,7 +156,7 @@ fn console(answers: Answers) -> TestConsole {
 }
 
 #[tokio::test]
-async fn the_page_and_its_live_part_show_the_status() {
+async fn the_overview_page_and_its_live_part_show_the_status() {
     let console = console(healthy());
     for path in ["/", "/overview/live"] {
         let answer = console.get(Role::Viewer, path).await;
@@ -169,7 +169,7 @@ async fn the_page_and_its_live_part_show_the_status() {
 }
 
 #[tokio::test]
-async fn hostile_answers_are_escaped_in_every_field() {
+async fn hostile_responses_are_escaped_in_every_field_of_the_overview() {
     let mut answers = healthy();
     let wrong = || Err(HOSTILE.to_owned());
     answers.now.answers.push(Answer {

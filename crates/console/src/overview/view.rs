@@ -53,7 +53,8 @@ impl View {
     }
 }
 
-/// Returns whether nothing seems to be set up. In this case the headline links to the screen Connect.
+/// Returns whether the pipeline seems not to be set up: no service responded, and Kafka is not configured or a topic
+/// does not exist. The headline then links to the screen Connect.
 fn is_new(status: &Status) -> bool {
     let no_service = status.services.iter().all(|service| service.name.is_none());
     let no_topics = matches!(status.dead_letters, Asked::NotConfigured(_)) || !status.missing_topics.is_empty();

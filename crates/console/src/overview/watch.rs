@@ -89,7 +89,8 @@ impl Overview {
             let topics = topics.answer().await;
             let status = status(Answers { now: looked, before, a_while_before, topics, flow, webhooks });
             self.keep(status);
-            // Check for an opened page every two seconds, so that its first update does not take ten seconds.
+            // Check every two seconds whether a page was opened. Otherwise, the first update of the page could take ten
+            // seconds.
             let mut waited = WATCHED;
             tokio::time::sleep_until(begun + WATCHED).await;
             while waited < UNWATCHED && !self.has_attention(now()) {

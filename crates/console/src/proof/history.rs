@@ -1,4 +1,4 @@
-//! The last audits that have ended. They are lost when the console restarts.
+//! Keeps the last audits that have ended, until the console restarts.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,7 +82,7 @@ mod tests {
     use crate::testing::Silent;
 
     #[test]
-    fn only_the_newest_audit_results_are_kept() {
+    fn only_the_20_newest_audit_results_are_kept() {
         let proof = Proof::new(Silent);
         for id in 0..100 {
             proof.keep(Ended { id, at: 0, by: "jo".to_owned(), range: Range::default(), outcome: Outcome::Stopped });

@@ -3,12 +3,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use operator::audit::{self, AuditScope, as_json};
+use operator::audit::{self, Audit, AuditScope, as_json};
 use operator::rfc3339;
 use operator::status::Asked;
 
 use super::table::Table;
 use crate::jobs::Job;
+use crate::links::PublicId;
 use crate::pipeline::{JobObserver, PipelineAccess};
 
 /// A range of receive times in milliseconds since 1970.
@@ -83,7 +84,7 @@ async fn run(access: &PipelineAccess, range: Range, job: &Job) -> Result<Finishe
     };
     let observer = JobObserver::new(job);
     let audit = audit::run(access.pipeline(&observer), &access.sources, &scope).await;
-    let audit = audit.map_err(|error| error.to_string())?;
+    let audit = without_private_ids(audit.map_err(|error| error.to_string())?);
     let json = as_json(&audit, &access.topics, &scope);
     Ok(Finished {
         is_explained: audit.is_explained(),
@@ -92,4 +93,40 @@ async fn run(access: &PipelineAccess, range: Range, job: &Job) -> Result<Finishe
         table: Table::of(&audit, &access.topics),
         json: serde_json::to_string_pretty(&json).unwrap_or_default(),
     })
+}
+
+/// Removes event ids that may be personal data: a viewer reads the result and downloads its JSON. The position of the
+/// record stays, which leads to its page.
+fn without_private_ids(mut audit: Audit) -> Audit {
+    for named in &mut audit.findings {
+        named.event_id.take_if(|id| PublicId::of(id).is_none());
+    }
+    audit
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::Position;
+    use operator::audit::NamedFinding;
+    use reconcile::{Finding, FindingKind, Report, Topic};
+
+    use super::*;
+
+    #[test]
+    fn the_json_of_an_audit_contains_no_event_id_that_may_be_personal_data() {
+        let finding =
+            Finding { kind: FindingKind::Unexplained, topic: Topic::Raw, position: Position::new(3, 12), id: None };
+        let named = |id: &str| NamedFinding { finding, event_id: Some(id.to_owned()) };
+        let audit = Audit {
+            report: Report::default(),
+            findings: vec![named("01X"), named("jo@example.com")],
+            missing_readers: Vec::new(),
+            notes: Vec::new(),
+            partitions: 4,
+            records_read: 2,
+        };
+        let ids: Vec<Option<String>> =
+            without_private_ids(audit).findings.into_iter().map(|named| named.event_id).collect();
+        assert_eq!(ids, [Some("01X".to_owned()), None]);
+    }
 }

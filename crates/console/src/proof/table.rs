@@ -5,7 +5,8 @@ use operator::audit::{Audit, MissingReader, NamedFinding};
 use reconcile::{DeadLetterCounts, FindingKind, Topic, TypedColumns};
 
 use crate::format;
-use crate::links;
+use crate::links::{self, PublicId};
+use crate::mask;
 
 /// A count with its explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub(super) struct Row {
     pub(super) count: String,
     pub(super) remark: String,
     pub(super) meaning: &'static str,
-    /// Whether the count violates what an audit guarantees.
+    /// Whether the count is above 0 although it must be 0.
     pub(super) is_breach: bool,
     pub(super) link: Option<&'static str>,
 }
@@ -32,6 +33,7 @@ pub(super) struct Section {
 pub(super) struct FindingRow {
     pub(super) topic: String,
     pub(super) position: String,
+    /// The id of the event, masked if it may be personal data.
     pub(super) event_id: Option<String>,
     pub(super) href: String,
     pub(super) what: &'static str,
@@ -74,7 +76,7 @@ impl Table {
     }
 }
 
-/// Returns a row for the number of records with an outcome.
+/// Returns a row whose count may have any value.
 fn row(name: &'static str, count: u64, meaning: &'static str) -> Row {
     Row { name, count: format::count(count), remark: String::new(), meaning, is_breach: false, link: None }
 }
@@ -246,14 +248,12 @@ fn finding_row(named: &NamedFinding, topics: &PipelineTopics) -> FindingRow {
         Topic::Raw => ("raw", &topics.raw),
         Topic::Typed => ("typed", &topics.typed),
     };
-    let href = match event_id {
-        Some(id) => links::event(id),
-        None => links::record(name, finding.position),
-    };
+    let id = event_id.as_deref().and_then(PublicId::of);
+    let href = id.as_ref().map_or_else(|| links::record(name, finding.position), links::event);
     FindingRow {
         topic: topic.to_string(),
         position: finding.position.to_string(),
-        event_id: event_id.clone(),
+        event_id: event_id.as_deref().map(mask::code),
         href,
         what: what(finding.kind),
     }

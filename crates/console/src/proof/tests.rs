@@ -29,7 +29,7 @@ fn audit() -> Audit {
         let finding = Finding { kind: FindingKind::Unexplained, topic: Topic::Raw, position, id: None };
         NamedFinding { finding, event_id: event_id.map(str::to_owned) }
     };
-    let findings = vec![finding(12, Some(HOSTILE)), finding(13, None)];
+    let findings = vec![finding(12, Some(HOSTILE)), finding(13, None), finding(14, Some("jo@example.com"))];
     let mut report = Report {
         raw: RawColumns { records: 12_345, typed: 12_343, unexplained: 2, ..RawColumns::default() },
         typed: TypedColumns { records: 12_343, accepted: 12_343, ..TypedColumns::default() },
@@ -119,7 +119,9 @@ async fn an_audit_runs_as_one_job_and_its_result_is_kept_as_page_and_json() {
     {
         assert!(result.contains(text), "{text} in {result}");
     }
-    assert!(result.contains("alert(1)") && !result.contains(HOSTILE), "{result}");
+    assert!(result.contains("alert(1)") && !result.contains(HOSTILE), "the name of a group is shown: {result}");
+    assert!(!result.contains("jo@example.com") && !result.contains("jo%40example"), "{result}");
+    assert!(result.contains("/events/record?topic=raw&#38;position=3%3A14"), "{result}");
     let json = console.get(Role::Viewer, "/proof/results/1/json").await;
     assert_eq!((json.header("content-type"), json.text.as_str()), ("application/json", "{\"explained\": false}"));
     assert!(console.log.lock().unwrap()[0].subject.starts_with("from 2023-11-01T00:00:00.000Z to "));
@@ -159,7 +161,7 @@ async fn an_invalid_or_empty_range_starts_no_audit() {
 }
 
 #[test]
-fn unexplained_records_are_breaches_unlike_records_with_an_outcome() {
+fn only_the_row_of_unexplained_records_is_a_breach() {
     let report = Report { raw: RawColumns { records: 1, typed: 1, ..RawColumns::default() }, ..Report::default() };
     let table = Table::of(&Audit { report, findings: Vec::new(), missing_readers: Vec::new(), ..audit() }, &topics());
     assert!(table.sections.iter().flat_map(|section| &section.rows).all(|row| !row.is_breach));

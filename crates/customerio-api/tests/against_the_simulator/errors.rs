@@ -66,7 +66,7 @@ async fn the_error_for_a_refused_field_contains_the_name_of_the_field() {
 }
 
 #[tokio::test]
-async fn a_connection_failure_says_that_nothing_was_sent() {
+async fn the_error_for_a_refused_connection_says_that_nothing_was_sent() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

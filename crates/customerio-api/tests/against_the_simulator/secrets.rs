@@ -1,4 +1,4 @@
-//! Tests of signing keys, and that no output shows a secret.
+//! Tests that signing keys can be read, and that no output shows a secret.
 
 use super::*;
 
@@ -22,7 +22,7 @@ async fn a_service_account_reads_the_signing_key_of_a_workspace() {
     assert!(matches!(source.signing_key(workspace).await, Err(SigningKeyError::Unavailable { .. })));
 }
 
-/// Everything that an error can show, its causes included.
+/// The text of an error and of all its causes, as `Display` and `Debug` show it.
 fn shown(error: &dyn std::error::Error) -> String {
     let mut text = format!("{error} {error:?} {error:#?}");
     let mut next = error.source();
@@ -33,7 +33,7 @@ fn shown(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The simulator repeats the credential in every error. No error of the clients may show it.
+/// Each simulated error response repeats the credential. No error of the clients may show the credential.
 #[tokio::test]
 async fn no_error_shows_the_credential() {
     let mut setup = Setup::start().await;
@@ -76,7 +76,7 @@ async fn no_debug_output_shows_a_credential() {
     assert!(text.contains(&client.key_fingerprint()), "{text}");
     let signing_key = setup.service_account("sa_live_sim").signing_key(WorkspaceId(130_001)).await.unwrap();
     assert!(!format!("{signing_key:?}").contains(signing_key.expose_secret()));
-    // The simulator's record of requests is readable without authentication.
+    // The simulator's list of requests is readable without authentication, so it must not contain a token.
     let seen = setup.http.get(setup.admin("/requests")).send().await.unwrap().text().await.unwrap();
     assert!(seen.contains("oauth") && !seen.contains("sa_live"), "{seen}");
 }

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_of_a_key_modulo_the_partition_count_is_its_partition() {
+    fn the_partition_of_a_key_is_its_hash_modulo_the_partition_count() {
         for key in ["21", "foobar", "bbb3660007f68b86e00e9ea8af5f57b7"] {
             let KeyHash(hash) = key_hash(key.as_bytes()).unwrap();
             for count in [1, 2, 11, 12, 1000] {

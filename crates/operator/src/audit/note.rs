@@ -1,4 +1,4 @@
-//! Notes that a reader needs to interpret an audit's numbers.
+//! Notes that a person needs to interpret an audit's numbers.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use kafka::TopicName;
 
 use crate::time::rfc3339;
 
-/// A note that a reader needs to interpret an audit's numbers.
+/// A note that a person needs to interpret an audit's numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The caller passed the services' committed offsets to the audit, instead of reading them from the brokers.
+    /// The audit got the services' committed offsets from its caller and did not read them from the brokers.
     OffsetsHanded,
     /// No receipts topic is configured.
     NoReceiptsTopic,
@@ -48,7 +48,7 @@ pub enum Note {
         /// Names of the configured sources.
         known: String,
     },
-    /// Some records are unexplained, and expired records of the topics may have explained them.
+    /// Some records are unexplained, and the records that would explain them may have expired.
     RetentionIsTrusted,
 }
 

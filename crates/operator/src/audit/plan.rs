@@ -1,7 +1,8 @@
 //! Plans an audit: decides which offsets to read, and adds notes to the result.
 //!
 //! The audit is correct while the services run, because it reads the committed offsets before the ends of the topics. A
-//! service writes all output for an offset before it commits the offset, so this output is before those ends.
+//! service commits an offset only after it has written all output for it. So the audit reads the output of every
+//! committed offset.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -94,11 +95,11 @@ impl Plan<'_> {
         Err(OperatorError::Expired { attempts: ATTEMPTS })
     }
 
-    /// Runs one attempt. Returns `None` if records expired during the attempt, because related records may be missing
-    /// then.
+    /// Runs one attempt. Returns `None` if records expired during the attempt, because the audit may not have read
+    /// them.
     fn attempt(&self, offsets: &Offsets) -> Result<Option<Audit>, OperatorError> {
         self.pipeline.report(Progress::ReadingOffsets);
-        // This must happen before the ends of the topics are read: see the documentation of this module.
+        // The committed offsets must be read before the ends of the topics: see the documentation of this module.
         let positions = self.scope.committed.positions(self.pipeline.topics, offsets)?;
         let mut notes = Vec::new();
         let views = self.views(offsets, &mut notes)?;
@@ -218,8 +219,8 @@ impl Plan<'_> {
         Ok(View { watermarks, from, retained })
     }
 
-    /// Returns the view of the receipts topic, and since when its receipts are complete; `None` without a receipts
-    /// topic.
+    /// Returns the view of the receipts topic and the time since which its receipts are complete; `None` if there is no
+    /// receipts topic.
     fn receipts(&self, offsets: &Offsets, notes: &mut Vec<Note>) -> Result<Option<(View, Retained)>, OperatorError> {
         let Some(topic) = &self.pipeline.topics.receipts else {
             notes.push(Note::NoReceiptsTopic);
@@ -261,7 +262,8 @@ impl Plan<'_> {
         Ok(watermarks.iter().map(range).collect())
     }
 
-    /// Adds the notes that a reader needs to interpret the numbers.
+    /// Adds notes about partition counts, expired records, and committed offsets that were passed by the caller or are
+    /// missing.
     fn note(&self, scopes: &BTreeMap<i32, PartitionScope>, views: &Views, notes: &mut Vec<Note>) {
         let topics = self.pipeline.topics;
         let Views { raw, typed, receipts, .. } = views;
@@ -334,7 +336,7 @@ impl Plan<'_> {
     }
 }
 
-/// Combines watermarks, audited range and committed offsets to the scope of each partition.
+/// Combines watermarks, audited ranges and committed offsets into the scope of each partition.
 fn scopes(
     (raw, raw_range, transformer): (&View, &Ranges, &BTreeMap<Partition, Offset>),
     (typed, typed_range, sink): (&View, &Ranges, &BTreeMap<Partition, Offset>),
@@ -360,7 +362,8 @@ fn scopes(
     raw.watermarks.keys().chain(typed.watermarks.keys()).map(scope).collect()
 }
 
-/// Whether records of these ranges have expired since the plan was made, so that some may not have been read.
+/// Whether records of these ranges have expired since the ranges were planned. The audit may not have read such
+/// records.
 fn expired_meanwhile(offsets: &Offsets, read: Vec<(&TopicName, Vec<OffsetRange>)>) -> Result<bool, KafkaError> {
     for (topic, offset_ranges) in read {
         let now = offsets.watermarks(topic)?;

@@ -167,8 +167,8 @@ impl<'r> Reading<'r> {
         })
     }
 
-    /// Searches earlier typed records for raw records that look lost: such a record may be a duplicate of an event that
-    /// was typed before the first record read.
+    /// Reads earlier typed records for raw records that have no outcome yet. Such a raw record may be a duplicate of an
+    /// event whose typed record is before the range that [`Self::all`] read.
     pub(super) fn earlier_typed(&self, typed: &View) -> Result<(), OperatorError> {
         let missing: HashSet<IdHash> = self.reconciliation.lock().unwrap_or_else(PoisonError::into_inner).missing();
         let earlier: Vec<OffsetRange> = typed

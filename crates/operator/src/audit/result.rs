@@ -12,7 +12,7 @@ pub struct Audit {
     pub report: Report,
     /// The first findings of the report, each with the id of its event.
     pub findings: Vec<NamedFinding>,
-    /// Services without a committed offset in a topic that contains records or did so before they expired.
+    /// Services that have no committed offset in the topic that they read, although records were written to it.
     pub missing_readers: Vec<MissingReader>,
     /// Notes that are needed to interpret the numbers.
     pub notes: Vec<Note>,
@@ -29,7 +29,7 @@ impl Audit {
         self.report.balances() && self.missing_readers.is_empty()
     }
 
-    /// Whether every record has been processed, so that no record is ahead of a committed offset.
+    /// Whether no record is ahead of a committed offset: the services have processed every record.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.report.raw.ahead == 0 && self.report.typed.ahead == 0
@@ -45,7 +45,7 @@ pub struct NamedFinding {
     pub event_id: Option<String>,
 }
 
-/// A service without a committed offset in a topic that contains records or did so before they expired.
+/// A service that has no committed offset in the topic that it reads, although records were written to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingReader {
     /// Consumer group of the service; `None` if the caller passed the committed offsets to the audit.

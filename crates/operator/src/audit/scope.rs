@@ -28,7 +28,7 @@ pub struct AuditScope {
     pub dedup_max_ids: u32,
     /// Maximum size of a body after decompression.
     pub max_body: usize,
-    /// Maximum number of findings whose records are read again for the event id.
+    /// Maximum number of findings for which the audit reads the record again to get the event id.
     pub name_at_most: usize,
     /// Committed offsets of the services, or the groups that have them.
     pub committed: Committed,

@@ -7,7 +7,7 @@ use kafka::reader::OffsetRange;
 use kafka::{TopicName, Watermarks};
 use reconcile::Retained;
 
-/// Watermarks of a topic's partitions, the first offset to read in each, and since when each is complete.
+/// For each partition of a topic: its watermarks, the first offset to read, and the time since which it is complete.
 pub(super) struct View {
     pub(super) watermarks: BTreeMap<Partition, Watermarks>,
     pub(super) from: BTreeMap<Partition, Offset>,
@@ -30,12 +30,12 @@ pub(super) struct Views {
     pub(super) raw: View,
     pub(super) typed: View,
     pub(super) dead_letters: View,
-    /// Also since when the receipts are complete; `None` without a receipts topic.
+    /// The view, and the time since which the receipts are complete; `None` if there is no receipts topic.
     pub(super) receipts: Option<(View, Retained)>,
 }
 
 impl Views {
-    /// Returns what is read of each topic.
+    /// Returns the offset ranges that the audit reads, by topic. `raw` has those of the raw topic.
     pub(super) fn read<'t>(
         &self,
         topics: &'t PipelineTopics,
@@ -52,7 +52,7 @@ impl Views {
         read
     }
 
-    /// Whether records have expired from a topic that says what became of the raw records.
+    /// Whether records have expired from a topic that contains outcomes: typed records, dead letters or receipts.
     pub(super) fn outcomes_expired(&self) -> bool {
         let expired = |view: &View| view.watermarks.values().any(|watermarks| watermarks.low > Offset(0));
         let receipts = self.receipts.as_ref().map(|(view, _)| view);

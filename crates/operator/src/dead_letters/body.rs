@@ -14,7 +14,7 @@ pub enum Body {
     Event {
         /// The event as XDM JSON.
         event: Value,
-        /// Whether the schema of the event is in a Schema Registry, so that this build's schema was used instead.
+        /// Whether the event was decoded with this build's schema, because its own schema is only in a Schema Registry.
         assumed: bool,
     },
     /// Text that is not JSON.

@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_of_dead_letters_lists_exactly_the_codes_of_each_stage() {
+    fn docs_dead_letters_md_lists_exactly_the_codes_of_each_stage() {
         let page = include_str!("../../../../docs/dead-letters.md");
         let mut section = None;
         let mut rows = BTreeSet::new();

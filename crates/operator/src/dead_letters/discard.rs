@@ -40,7 +40,7 @@ pub fn discard(
         return Ok(Discarded { chosen, resolved_before, discarded: 0 });
     };
     let resolver = Resolver::open(pipeline, ResolutionKind::Discarded, resolving)?;
-    // Another operator may have resolved some dead letters before this call got the exclusive right.
+    // Another operator may have resolved some dead letters before this call got the exclusive right to resolve them.
     let current: BTreeMap<_, _> = index::read(pipeline)?;
     let (chosen, resolved_before) = filter.choose(&current)?;
     let resolves: Vec<Resolve> = chosen.iter().map(|dead_letter| Resolve::of(dead_letter)).collect();
@@ -49,7 +49,7 @@ pub fn discard(
     Ok(Discarded { chosen, resolved_before, discarded })
 }
 
-/// Which dead letters are discarded, and by whom.
+/// The dead letters to discard, and the person who discards them.
 #[derive(Debug, Clone, Default)]
 pub struct DiscardRequest {
     /// Filter for the dead letters; only the unresolved ones are discarded.
@@ -63,11 +63,11 @@ pub struct DiscardRequest {
 /// The plan of a discard, and the part that was carried out.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct DiscardSummary {
-    /// Number of dead letters that are discarded.
+    /// Number of unresolved dead letters to discard.
     pub chosen: usize,
-    /// Number of included dead letters that were resolved before.
+    /// Number of included dead letters that were already resolved.
     pub resolved_before: u64,
-    /// Number of included dead letters that are over the limit.
+    /// Number of unresolved dead letters that the filter includes and that are over the limit.
     pub left: u64,
     /// Number of dead letters that this call discarded.
     pub discarded: u64,
@@ -101,7 +101,7 @@ impl DiscardSummary {
     }
 }
 
-/// Writes the resolutions. Returns the number of those written, and whether the observer stopped the operation.
+/// Writes the resolutions. Returns the number written, and whether the observer stopped the operation before its end.
 fn write(
     pipeline: Pipeline<'_>,
     resolver: &Resolver<'_>,

@@ -41,7 +41,8 @@ impl Filter {
                 || dead_letter.event_id.as_ref().is_some_and(|id| self.event_ids.contains(id)))
     }
 
-    /// Returns the unresolved dead letters that the filter includes, and the number of resolved ones that it includes.
+    /// Returns the unresolved dead letters that the filter includes, and the number of resolved dead letters that it
+    /// includes.
     pub(super) fn choose<'l>(
         &self,
         index: &'l BTreeMap<Position, IndexedDeadLetter>,
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn choosing_counts_resolved_dead_letters_and_refuses_unknown_positions() {
+    fn a_filter_separates_unresolved_from_resolved_dead_letters_and_refuses_unknown_positions() {
         let mut resolved = indexed("0:6", Stage::Sink, "refused");
         resolved.resolution =
             Some(Resolution { dead_letter: Offset(6), kind: ResolutionKind::Replayed, by: None, note: None, at: None });

@@ -25,7 +25,7 @@ pub struct IndexedDeadLetter {
     pub source: String,
     /// Key of the record.
     pub key: Option<Vec<u8>>,
-    /// Offset of the raw record from which a typed record was mapped.
+    /// For a dead letter of a typed record: the offset of the raw record from which the typed record was mapped.
     pub raw_offset: Option<Offset>,
     /// Size of the value in bytes.
     pub size: usize,
@@ -61,7 +61,7 @@ impl IndexedDeadLetter {
     }
 }
 
-/// Reads all dead letters that the topic contains now, resolved or not. The keys are their positions.
+/// Reads all dead letters that the topic contains now, resolved or not, by position.
 pub(super) fn read(pipeline: Pipeline<'_>) -> Result<BTreeMap<Position, IndexedDeadLetter>, KafkaError> {
     let topic = &pipeline.topics.dead_letters;
     let watermarks = stable_watermarks(&Offsets::new(pipeline.connection)?, topic)?;

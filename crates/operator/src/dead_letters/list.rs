@@ -18,7 +18,7 @@ pub fn list(pipeline: Pipeline<'_>, filter: &Filter) -> Result<(Vec<IndexedDeadL
     Ok((index.into_values().filter(|dead_letter| filter.includes(dead_letter)).collect(), total))
 }
 
-/// Counts the dead letters that no resolution names; none if the topic does not exist. The call blocks.
+/// Counts the unresolved dead letters; returns 0 if the topic does not exist. The call blocks.
 ///
 /// # Errors
 /// Returns [`OperatorError::Kafka`] if the topics cannot be read.
@@ -43,7 +43,7 @@ mod tests {
     use crate::dead_letters::index::tests::indexed;
 
     #[test]
-    fn resolved_dead_letters_are_not_counted() {
+    fn the_count_of_unresolved_dead_letters_excludes_resolved_ones() {
         let mut discarded = indexed("0:6", Stage::Sink, "refused");
         discarded.resolution = Some(Resolution {
             dead_letter: Offset(6),

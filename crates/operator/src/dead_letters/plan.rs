@@ -25,15 +25,15 @@ pub(super) enum Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) target: Target,
-    /// All unresolved dead letters of the record, including the one that it is written from. They are resolved in the
-    /// same transaction.
+    /// All unresolved dead letters of the record, including the one from which the replay writes the record. The
+    /// transaction that writes the record also resolves them.
     pub(super) resolves: Vec<Resolve>,
 }
 
 /// The writes and resolutions of a replay.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ReplayPlan {
-    /// Records to write, by the position of the dead letter that each is written from.
+    /// Records to write. The key is the position of the dead letter from which the record is written.
     pub(super) writes: BTreeMap<Position, Write>,
     /// Dead letters whose record was already replayed from another dead letter: they are only resolved.
     pub(super) resolve_only: Vec<Resolve>,
@@ -45,14 +45,14 @@ pub(super) struct ReplayPlan {
     pub(super) left: u64,
 }
 
-/// Way to replay the dead letters of the sink and of Platform.
+/// What a replay does with the dead letters of the sink and of Platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SinkDeadLetters {
     /// Write the typed record again.
     AsIs,
     /// Map the raw record again.
     Remap,
-    /// Not specified: a dead letter of the sink or of Platform is an error.
+    /// Not specified: a replay that includes such a dead letter fails.
     #[default]
     Unspecified,
 }
@@ -75,7 +75,8 @@ enum Refusal {
     Never(String),
 }
 
-/// Error: for this number of chosen dead letters, the operator must choose between the typed and the raw record.
+/// Error: the operator must choose between the typed and the raw record. The value is the number of chosen dead letters
+/// that need this choice.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unspecified(pub(super) u64);
 
@@ -99,7 +100,7 @@ impl ReplayPlan {
         }
         let (mut plan, mut unspecified) = (Self { resolved_before, ..Self::default() }, 0);
         let mut resolving: BTreeSet<Position> = BTreeSet::new();
-        // The dead letter from which each record is written.
+        // For each record: the dead letter from which it is written.
         let mut writers: BTreeMap<(&TopicName, Position), Position> = BTreeMap::new();
         for dead_letter in chosen {
             let origin = dead_letter.dead_letter.origin.as_ref();
@@ -143,13 +144,14 @@ impl ReplayPlan {
         self.resolve_only.len() + self.writes.values().map(|write| write.resolves.len()).sum::<usize>()
     }
 
-    /// Number of records that are written to the wanted targets.
+    /// Number of records whose target is `wanted`.
     pub(super) fn count(&self, wanted: fn(&Target) -> bool) -> usize {
         self.writes.values().filter(|write| wanted(&write.target)).count()
     }
 
-    /// Takes the exclusive right to write before it plans, so that the plan takes into account everything that earlier
-    /// holders of the right wrote. A plan made before would write those records again.
+    /// Takes the exclusive right to resolve dead letters, and only then makes the plan. The plan therefore includes
+    /// what earlier holders of the right wrote. A plan made before this holder took the right would write those records
+    /// again.
     pub(super) fn with_right<R, E>(
         take: impl FnOnce() -> Result<R, E>,
         plan: impl FnOnce() -> Result<Self, E>,

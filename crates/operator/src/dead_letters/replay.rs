@@ -19,7 +19,7 @@ use crate::pipeline::Pipeline;
 pub struct ReplayRequest {
     /// Filter for the dead letters; only the unresolved ones are replayed.
     pub filter: Filter,
-    /// Way to replay the dead letters of the sink and of Platform.
+    /// What the replay does with dead letters of the sink and of Platform.
     pub sink_dead_letters: SinkDeadLetters,
     /// Limits for the number of dead letters that are replayed.
     pub bounds: Bounds,
@@ -36,7 +36,8 @@ pub struct Replay {
     pub as_is: usize,
     /// Number of raw records to map again.
     pub remap: usize,
-    /// Number of dead letters that are only resolved, because their record is or was replayed from another dead letter.
+    /// Number of dead letters that are only resolved, because another dead letter of the same record is or was
+    /// replayed.
     pub only_resolved: usize,
     /// Number of chosen dead letters that were already resolved.
     pub resolved_before: u64,

@@ -53,13 +53,13 @@ pub(super) struct Resolver<'p> {
 }
 
 impl<'p> Resolver<'p> {
-    /// Takes the exclusive right.
+    /// Takes the exclusive right to resolve dead letters.
     pub(super) fn open(
         pipeline: Pipeline<'p>,
         kind: ResolutionKind,
         resolving: &'p Resolving,
     ) -> Result<Self, KafkaError> {
-        // Do not change this name: processes of different versions must share the right.
+        // Do not change this transactional id: processes of different versions must compete for the same right.
         let id = format!("{}-closing-all", pipeline.topics.dead_letters);
         let writer = TransactionalWriter::open(pipeline.connection, &id, OPEN)?;
         Ok(Self { writer, pipeline, kind, resolving })
@@ -93,7 +93,7 @@ impl Pace {
         Self { rate, begun: Instant::now(), done: 0 }
     }
 
-    /// Returns the maximum number of dead letters per transaction, which is small enough for a smooth rate.
+    /// Returns the maximum number of dead letters per transaction: with a rate limit, those of a tenth of a second.
     pub(super) fn chunk(&self) -> usize {
         if self.rate == 0 { 500 } else { (self.rate / 10).clamp(1, 500) as usize }
     }
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_limits_the_chunk_size_and_delays_the_next_resolution() {
+    fn a_rate_limit_sets_the_transaction_size_and_the_time_of_the_next_resolution() {
         let mut pace = Pace::new(100);
         assert_eq!((pace.chunk(), Pace::new(0).chunk(), Pace::new(3).chunk()), (10, 500, 1));
         pace.done = 250;

@@ -1,4 +1,5 @@
-//! Selects a limited number of dead letters. The memory use depends on the limit, and hardly on the size of the topic.
+//! Selects a limited number of dead letters. Of the other dead letters, only a small entry for each that the filter
+//! includes is kept in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +14,7 @@ use crate::error::OperatorError;
 use crate::pipeline::{Pipeline, retained, stable_watermarks};
 use crate::record::event_id;
 
-/// Limit for the number of dead letters that an operation resolves.
+/// Limits for the number of dead letters that an operation resolves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
     /// Maximum number of unresolved dead letters to choose, the oldest ones; `None` chooses all.
@@ -39,7 +40,7 @@ pub(super) struct Selected {
     /// The chosen dead letters, and all others of the same original records, without their messages.
     pub(super) index: BTreeMap<Position, IndexedDeadLetter>,
     chosen: BTreeSet<Position>,
-    /// Number of resolved dead letters that the filter includes as well.
+    /// Number of resolved dead letters that the filter includes.
     pub(super) resolved_before: u64,
     /// Number of included unresolved dead letters that are over the limit.
     pub(super) left: u64,
@@ -53,8 +54,8 @@ impl Selected {
     }
 }
 
-/// Chooses the oldest unresolved dead letters that a filter includes. It reads the topic twice: first it keeps a small
-/// entry for each candidate and chooses among them, then it reads the chosen dead letters.
+/// Chooses the oldest unresolved dead letters that a filter includes. The topic is read twice: the first read keeps a
+/// small entry for each candidate, to choose among them, and the second read gets the chosen dead letters.
 ///
 /// # Errors
 /// [`OperatorError::NoDeadLetter`], [`OperatorError::Kafka`].
@@ -86,7 +87,7 @@ pub(super) fn select(pipeline: Pipeline<'_>, filter: &Filter, limit: usize) -> R
     }
     let mut chosen = candidates.oldest(limit);
     let mut selected = Selected { resolved_before: chosen.resolved, left: chosen.left, ..Selected::default() };
-    // A record that was written after the first read may resolve a chosen dead letter.
+    // The second read also gets resolutions that were written after the first read.
     pipeline.read(topic, &retained(&stable_watermarks(&offsets, topic)?), |record| {
         match Entry::read(record.headers()) {
             Entry::DeadLetter(dead_letter) => {
@@ -177,7 +178,8 @@ impl Candidates {
     }
 }
 
-/// Returns a hash that identifies the original record. If two records have the same hash, it only costs memory.
+/// Returns a hash that identifies the original record. If two records have the same hash, the index only contains dead
+/// letters that it does not need.
 fn origin(dead_letter: &DeadLetter) -> Option<u64> {
     let origin = dead_letter.origin.as_ref()?;
     let mut hasher = DefaultHasher::new();
@@ -206,7 +208,10 @@ mod tests {
         assert_eq!((positions, chosen.resolved, chosen.left), (vec!["0:2".to_owned(), "1:1".to_owned()], 1, 2));
         assert!(chosen.has_origin(&indexed("0:2", Stage::Sink, "x").dead_letter));
         assert!(!chosen.has_origin(&indexed("0:1", Stage::Sink, "x").dead_letter));
-        assert!(!chosen.has_origin(&indexed("0:2", Stage::Gateway, "x").dead_letter), "it has no original record");
+        assert!(
+            !chosen.has_origin(&indexed("0:2", Stage::Gateway, "x").dead_letter),
+            "a dead letter of the gateway has no original record"
+        );
     }
 
     #[test]

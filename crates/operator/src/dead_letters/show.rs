@@ -42,7 +42,8 @@ pub fn show(pipeline: Pipeline<'_>, position: Position) -> Result<Shown, Operato
 }
 
 impl Shown {
-    /// The value, decompressed into at most `max_body` bytes. `tenant` is the key of the organisation's own fields.
+    /// Returns the decoded value, decompressed to at most `max_body` bytes. `tenant` is the key of the organisation's
+    /// own fields.
     #[must_use]
     pub fn body(&self, tenant: &TenantId, max_body: usize) -> Body {
         let (value, mut buffer) = (self.record.value.as_slice(), Vec::new());
@@ -51,7 +52,7 @@ impl Shown {
     }
 }
 
-/// Reads one dead letter without its resolution, and nothing else of the topic. The call blocks.
+/// Reads one dead letter without its resolution, and no other record of the topic. The call blocks.
 ///
 /// # Errors
 /// [`OperatorError::NoDeadLetter`], [`OperatorError::Kafka`].
@@ -72,7 +73,7 @@ pub fn show_unresolved(pipeline: Pipeline<'_>, position: Position) -> Result<Sho
     found.ok_or_else(none)
 }
 
-/// Reads the resolution of a dead letter, if it has one. It reads the partition from the dead letter on. The call blocks.
+/// Reads the resolution of a dead letter, if it has one, from the records after it in its partition. The call blocks.
 ///
 /// # Errors
 /// [`OperatorError::Kafka`].

@@ -1,4 +1,4 @@
-//! Keeps the unresolved dead letters of the topic in little memory, for a process that then reads only new records.
+//! Keeps the unresolved dead letters of the topic in compact form, for a process that then reads only new records.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +38,7 @@ pub struct Unresolved {
     is_complete: bool,
 }
 
-/// One partition.
+/// The dead letters of one partition.
 #[derive(Debug)]
 struct Part {
     /// The offset after the last record that was read.
@@ -62,9 +62,9 @@ struct Row {
 pub struct UnresolvedDeadLetter<'u> {
     /// Position of the dead letter.
     pub position: Position,
-    /// The time at which it was written, in milliseconds since 1970.
+    /// The time at which the dead letter was written, in milliseconds since 1970.
     pub time: i64,
-    /// The stage that wrote it.
+    /// The stage that wrote the dead letter.
     pub stage: Stage,
     /// The code of the reason.
     pub code: &'u str,
@@ -197,7 +197,8 @@ impl Unresolved {
     }
 
     /// Returns the ranges that were not read yet, and removes dead letters that have expired or whose topic was created
-    /// again. If there were too many to keep all, everything is read again once half of the kept ones are resolved.
+    /// again. If not all dead letters could be kept, returns the whole topic again once at most half of the limit is
+    /// used.
     fn missing(&mut self, watermarks: &BTreeMap<Partition, Watermarks>) -> Vec<OffsetRange> {
         let is_other_topic = |(partition, at): (&Partition, &Watermarks)| {
             self.partitions.get(partition).is_some_and(|part| at.high < part.next)
@@ -238,7 +239,7 @@ fn name(text: &str) -> String {
     if text.len() <= LONGEST_NAME { text.to_owned() } else { OTHER.to_owned() }
 }
 
-/// Different values, each with a number that stands for it.
+/// Stores each different value once and gives it a number.
 #[derive(Debug)]
 struct Names<T> {
     most: usize,
@@ -264,7 +265,7 @@ impl<T: Ord + Clone> Names<T> {
         }
     }
 
-    /// Returns the number of the value that stands for all others. It is added even if the limit is reached.
+    /// Returns the number of the value that stands for all others. That value is added even if the limit is reached.
     fn number_of_other(&mut self, other: T) -> Option<u16> {
         self.numbers.get(&other).copied().or_else(|| self.add(other))
     }
@@ -304,7 +305,7 @@ pub fn read_unresolved(pipeline: Pipeline<'_>, unresolved: &Mutex<Unresolved>) -
     Ok(true)
 }
 
-/// Number of unresolved dead letters of each stage and code, the most frequent first. The call blocks.
+/// Returns the number of unresolved dead letters of each stage and code, the most frequent first. The call blocks.
 ///
 /// # Errors
 /// [`OperatorError::Kafka`], also if the topic does not exist.
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_of_kept_dead_letters_names_and_messages_are_limited() {
+    fn the_numbers_of_kept_dead_letters_codes_sources_and_messages_are_limited() {
         let mut unresolved = unresolved(2);
         for offset in 0..3 {
             add(&mut unresolved, &format!("0:{offset}"), Stage::Sink, "refused");
@@ -406,7 +407,7 @@ mod tests {
         assert!(unresolved.count() == 2 && !unresolved.is_complete());
         assert_eq!(unresolved.missing(&watermarks(0, 3))[0].start, Offset(3));
         unresolved.resolve(Position::new(0, 0));
-        assert_eq!(unresolved.missing(&watermarks(0, 3))[0].start, Offset(0), "everything is read again");
+        assert_eq!(unresolved.missing(&watermarks(0, 3))[0].start, Offset(0), "the whole topic is read again");
         let mut unresolved = self::unresolved(usize::MAX);
         for offset in 0..3000 {
             let dead_letter = DeadLetter::new(Stage::Sink, &format!("code-{offset}"), &format!("{offset}"), 0);

@@ -18,8 +18,8 @@ use crate::pipeline::{NEXT_RECORD, Pipeline, stable_watermarks};
 use crate::progress::Progress;
 use crate::record::owned_position;
 
-/// The maximum number of bytes of dead letters in one transaction; a single larger dead letter gets its own
-/// transaction.
+/// Number of bytes of dead letters after which a transaction ends. The dead letter that reaches this number is still in
+/// the transaction.
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
 /// Result of executing a plan.
@@ -195,7 +195,8 @@ impl<'r> Writing<'r> {
         // clock would make the record fail again, so the record gets the current time.
         let mut headers = if to_raw { received_at(&headers, service::unix_millis()) } else { headers };
         if remap && record.header(header::REPROCESS).is_none() {
-            // The event was typed before, so without this header the transformer would treat the record as a duplicate.
+            // The event was mapped before, so without this header the transformer would treat the record as a
+            // duplicate.
             headers = headers.with(header::REPROCESS, b"1");
         }
         let (key, value) = (record.key.as_deref(), Some(record.value.as_slice()));
@@ -218,9 +219,9 @@ fn too_large(topic: &str, bytes: usize) -> String {
     )
 }
 
-/// Writes the items in one transaction. If a topic refuses a record because of its size, nothing of the transaction is
-/// written, and the error may name another record of the same batch. Therefore the items are split in halves until each
-/// refused record is alone in its transaction.
+/// Writes the items in one transaction. If a topic refuses one record because of its size, the whole transaction fails,
+/// and the error may name another record of the same batch. The items are then split in halves, until each refused
+/// record is alone in its transaction.
 fn in_halves<T>(
     items: &[T],
     write: &mut impl FnMut(&[T]) -> Result<(), KafkaError>,
@@ -247,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_size_error_names_the_topic_and_the_required_max_message_bytes() {
+    fn the_refusal_of_a_too_large_record_names_the_topic_and_the_required_max_message_bytes() {
         let text = too_large("raw", 2_000_000);
         assert!(
             text.contains("2000000 bytes") && text.contains("max.message.bytes of `raw` to at least 2065536"),
@@ -286,7 +287,7 @@ mod tests {
             let items: Vec<(usize, bool)> = large.iter().copied().enumerate().collect();
             let (mut written, mut refused) = (Vec::new(), Vec::new());
             let mut write = |items: &[(usize, bool)]| {
-                assert!(!items.is_empty(), "an empty transaction");
+                assert!(!items.is_empty(), "no transaction is empty");
                 if items.iter().any(|(_, large)| *large) {
                     return Err(KafkaError::RecordTooLarge { topic: "raw".to_owned(), bytes: 7 });
                 }

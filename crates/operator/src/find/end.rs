@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn events_have_a_result_once_no_event_is_pending_in_a_service() {
+    fn events_have_a_common_result_once_none_of_them_waits_for_a_service() {
         assert_eq!(all(&[]), None);
         assert_eq!(all(&[State::Accepted, State::AcceptedInferred]), Some(End::Accepted));
         assert_eq!(all(&[State::Accepted, State::DeadLetter]), Some(End::NotAccepted));

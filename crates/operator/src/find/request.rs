@@ -25,14 +25,14 @@ pub enum Wanted {
 /// Records to read in a search.
 #[derive(Debug, Clone)]
 pub struct FindScope {
-    /// Reads every partition. Otherwise, a search for a person reads only the partition of the person's key, which
-    /// misses older records after partitions were added.
+    /// Whether a search for a person reads every partition. Otherwise it reads only the current partition of the
+    /// person's key, and misses records from before partitions were added.
     pub all_partitions: bool,
     /// Start time of the search, in milliseconds since 1970; `None` reads all retained records.
     pub since: Option<i64>,
     /// Restricts the result to webhooks at or after these raw offsets, without earlier deliveries of the same events:
     /// see [`raw_ends`](super::raw_ends).
     pub delivered_from: Option<BTreeMap<Partition, Offset>>,
-    /// Source of the services' committed offsets, which show the progress of an event.
+    /// Committed offsets of the services, or the groups that have them. They show the progress of an event.
     pub committed: Committed,
 }

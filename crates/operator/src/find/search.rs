@@ -59,7 +59,8 @@ fn histories(
     Ok(timelines)
 }
 
-/// Replaces the hash of the requested id by the id itself, if the record with the original id has expired.
+/// Replaces the hash of the requested id with the id itself. A history has only the hash if the record with the
+/// original id has expired.
 fn show_wanted(timelines: &mut [Timeline], id: &str) {
     let mapped = mapped_id(id);
     let is_hash = |timeline: &&mut Timeline| mapped.is_some() && timeline.event_id == mapped;
@@ -119,14 +120,14 @@ fn known_ids(raw: &[Raw], wanted: &Wanted) -> BTreeSet<String> {
     ids
 }
 
-/// Records and ids that are known to belong to the search.
+/// Records and ids that are known to match the search.
 struct Related<'r> {
     raw_positions: BTreeSet<Position>,
     typed_positions: &'r BTreeSet<Position>,
     ids: &'r BTreeSet<String>,
 }
 
-/// Reads topics from the requested start time.
+/// Reads topics from the start time of the search.
 struct Look<'l> {
     pipeline: Pipeline<'l>,
     since: Option<i64>,
@@ -153,8 +154,8 @@ impl Look<'_> {
         self.pipeline.read_until(topic, &offset_ranges, self.limit, visit)
     }
 
-    /// Returns the dead letters of records and events that belong to the search, and those that match the search
-    /// themselves.
+    /// Returns the dead letters whose original record or event is in `related`, and the dead letters that match the
+    /// search themselves.
     fn dead_letters(
         &self,
         only: Option<Partition>,
@@ -257,7 +258,7 @@ fn body_is(record: &Record<'_>, wanted: &Wanted) -> bool {
     }
 }
 
-/// Whether a webhook has this event id, with or without the spaces around it, which are not displayed.
+/// Whether a webhook has this event id. Spaces around an id are not displayed, so the id without them matches as well.
 fn is_event(webhook: &Webhook<'_>, id: &str) -> bool {
     let is_it = |found: Option<Cow<'_, str>>| found.is_some_and(|found| found == id);
     is_it(webhook.event_id.text()) || is_it(webhook.event_id.non_blank())
@@ -275,8 +276,7 @@ fn is_cut_of(cut: &Cut, body: &[u8]) -> bool {
     cut.size == body.len() as u64 && hash.hex() == cut.sha256
 }
 
-/// Whether a body contains the id in the field that `there` checks. Most bodies are skipped without being parsed as
-/// JSON.
+/// Whether a body contains the id in the field that `there` checks. A body without the text of the id is not parsed.
 fn holds(body: &[u8], id: &str, there: impl Fn(&Webhook<'_>) -> bool) -> bool {
     let plain = id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '='));
     let may = !plain || std::str::from_utf8(body).is_ok_and(|body| body.contains(id));
@@ -299,13 +299,13 @@ fn typed_is(record: &Record<'_>, wanted: &Wanted, events: &mut EventReader) -> b
     match wanted {
         Wanted::Person(key) => record.key() == Some(key.as_bytes()),
         Wanted::Delivery(id) | Wanted::Id(id) => is_typed_delivery(record.value(), id, events),
-        // The caller finds events by their ids, and the event of a body by the position of its raw record.
+        // The caller finds an event by its id, and the event of a body by the position of its raw record.
         Wanted::Event(_) | Wanted::Body(_) => false,
     }
 }
 
-/// Whether a typed event has this delivery id. Avro does not change the bytes of a text, so most records need not be
-/// decoded.
+/// Whether a typed event has this delivery id. Avro does not change the bytes of a text, so a value without these bytes
+/// is not decoded. A value that has them but cannot be decoded matches.
 fn is_typed_delivery(value: &[u8], id: &str, events: &mut EventReader) -> bool {
     let may = value.windows(id.len().max(1)).any(|window| window == id.as_bytes());
     may && events.read(value).is_none_or(|read| read.event.tenant.customerio.delivery_id.as_deref() == Some(id))

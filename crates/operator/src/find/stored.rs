@@ -29,9 +29,9 @@ pub struct StoredRecord {
 /// The value of a record.
 #[derive(Debug, Clone)]
 pub enum StoredValue {
-    /// A webhook: of the raw topic, or of a dead letter that the gateway or the transformer wrote.
+    /// A webhook, from the raw topic or from a dead letter of the gateway or the transformer.
     Webhook(StoredWebhook),
-    /// An event: of the typed topic, or of a dead letter that the sink wrote.
+    /// An event, from the typed topic or from a dead letter of the sink or of Platform.
     Event(Body),
 }
 
@@ -44,7 +44,7 @@ pub struct StoredWebhook {
     pub content_encoding: Option<Vec<u8>>,
     /// Name of the source, if the record has one.
     pub source: Option<String>,
-    /// The size of the body in bytes, if only its beginning is kept.
+    /// The size of the complete body in bytes; `None` if `body` is complete.
     pub original_size: Option<u64>,
 }
 

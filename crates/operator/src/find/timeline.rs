@@ -17,16 +17,16 @@ pub struct Timeline {
     pub state: State,
     /// Steps of the history, in chronological order.
     pub steps: Vec<Step>,
-    /// Whether the transformer has processed every webhook of the event that was found, including repeated ones.
+    /// Whether the transformer has processed every webhook that was found for the event, including repeated ones.
     pub is_complete: bool,
 }
 
 /// State of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// There is a receipt according to which Platform accepted the event.
+    /// A receipt says that Platform accepted the event.
     Accepted,
-    /// The sink has committed the offset of the typed record, and there are no receipts.
+    /// The sink has committed the offset of the typed record, and there is no receipts topic.
     AcceptedInferred,
     /// Platform accepted the event and rejected it later: there is a dead letter of Platform.
     RejectedAfterAcceptance,
@@ -38,7 +38,7 @@ pub enum State {
     WaitingForTransformer,
     /// The sink has not committed the offset of the typed record yet.
     WaitingForSink,
-    /// The sink has committed the offset of the typed record, but there is no receipt.
+    /// The sink has committed the offset of the typed record, but the receipts topic has no receipt for it.
     WithoutReceipt,
     /// The transformer has written nothing for this delivery, because the event was delivered before. The earlier
     /// delivery was accepted, or is older than the search.
@@ -124,7 +124,7 @@ pub enum StepKind {
         /// Dead letter from which the record was replayed, as `topic/partition/offset`.
         replay_of: Option<String>,
     },
-    /// The transformer wrote nothing, because the event was typed before.
+    /// The transformer wrote nothing, because the event was mapped before.
     Duplicate,
     /// The transformer wrote a typed record, or a replay wrote the typed record again.
     Mapped {
@@ -182,7 +182,7 @@ impl StepKind {
         }
     }
 
-    /// Returns the sort order of steps with the same time.
+    /// Returns the rank by which steps with the same time are sorted.
     fn rank(&self) -> u8 {
         match self {
             Self::Received { .. } => 0,
@@ -298,7 +298,7 @@ struct Progress {
 
 impl Progress {
     /// Whether the transformer has processed each raw record. A deferred record delays the committed offset, so a
-    /// record with an outcome counts as processed even if it is not committed.
+    /// record with an outcome counts as processed even if its offset is not committed.
     fn is_raw_done(&self, traces: &Traces) -> bool {
         let is_done = |raw: &Raw| is_committed(&self.transformer, raw.position) || traces.has_outcome(raw.position);
         traces.raw.iter().all(is_done)
@@ -408,7 +408,8 @@ fn steps(traces: Traces, transformer: &BTreeMap<Partition, Offset>) -> Vec<Step>
     steps
 }
 
-/// Returns raw records that the transformer has processed without an outcome, because their event was typed before.
+/// Returns the raw records that the transformer has processed without an outcome, because an earlier raw record of the
+/// same event was mapped.
 fn duplicates(traces: &Traces, transformer: &BTreeMap<Partition, Offset>) -> Vec<Position> {
     let is_duplicate = |position: Position| {
         let typed = |typed: &&Typed| typed.position.partition == position.partition;
@@ -509,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_follows_from_dead_letters_receipts_and_committed_offsets() {
+    fn the_state_of_an_event_follows_from_its_dead_letters_receipts_and_committed_offsets() {
         let mut refused = found();
         refused.dead_letters.push(dead_letter(Stage::Sink, None));
         assert_eq!(only(refused).state, State::DeadLetter);
@@ -622,7 +623,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_describes_only_the_requested_delivery() {
+    fn with_delivered_from_the_state_describes_only_that_delivery_of_the_event() {
         let of = |change: &dyn Fn(&mut Found)| {
             let mut found = found();
             found.delivered_from = Some(BTreeMap::from([(Partition(0), Offset(6))]));
@@ -635,8 +636,8 @@ mod tests {
             found.dead_letter.origin = Some(Origin { topic: "raw".to_owned(), position: Position::new(0, 6) });
             found
         };
-        // The event was delivered before, and the earlier delivery was accepted, is unknown, was refused, or has not
-        // ended.
+        // The event was delivered before. In these four cases, the earlier delivery was accepted, has expired, was
+        // refused, and has not ended.
         assert_eq!(of(&|found| found.answers.push(accepted("0:3", "01X"))), (State::Duplicate, true));
         assert_eq!(
             of(&|found| (found.typed, found.raw) = (Vec::new(), found.raw.split_off(1))),
@@ -644,7 +645,7 @@ mod tests {
         );
         assert_eq!(of(&|found| found.dead_letters.push(dead_letter(Stage::Sink, None))), (State::DeadLetter, true));
         assert_eq!(of(&|_| ()), (State::WaitingForSink, true));
-        // The new delivery has a corrected body, or a broken one.
+        // The new delivery has a corrected body and is accepted, or has a broken body and becomes a dead letter.
         let corrected = |found: &mut Found| {
             found.dead_letters.push(dead_letter(Stage::Sink, None));
             found.typed.push(Typed {
@@ -660,7 +661,7 @@ mod tests {
             found.dead_letters.push(transformers(None));
         };
         assert_eq!(of(&broken), (State::DeadLetter, true));
-        // The transformer has not processed the new delivery, or no webhook of it can be read yet.
+        // The transformer has not processed the new delivery, or the raw topic does not contain its webhook yet.
         let waits = |found: &mut Found| {
             found.transformer.insert(Partition(0), Offset(6));
             found.answers.push(accepted("0:3", "01X"));

@@ -8,13 +8,13 @@ use super::timeline::Timeline;
 use crate::error::OperatorError;
 use crate::pipeline::Pipeline;
 
-/// Time limit of the first search, even if the caller's limit is shorter.
+/// Time that the first search may take, even if the caller's limit is shorter.
 pub const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Maximum difference between the clocks of this machine and of the gateway, in milliseconds.
 const CLOCKS_APART: i64 = 60 * 60 * 1000;
 
-/// A search for the same events that can be repeated.
+/// A search that can be repeated for the same events.
 #[derive(Debug)]
 pub struct Watch<'w> {
     pipeline: Pipeline<'w>,
@@ -48,7 +48,8 @@ impl<'w> Watch<'w> {
 }
 
 /// Returns the start time of the next search: the time of the first step that was found. If no event was found, it is
-/// the time of this search minus [`CLOCKS_APART`], because a record that is written later has a later time.
+/// the time of this search minus [`CLOCKS_APART`]: records that are written later have a later time, even if the clocks
+/// differ.
 fn next_since(since: Option<i64>, timelines: &[Timeline], started: i64) -> i64 {
     let earliest = timelines.iter().flat_map(|timeline| &timeline.steps).map(|step| step.time).min();
     let needed = earliest.unwrap_or(started - CLOCKS_APART);

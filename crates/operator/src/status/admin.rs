@@ -30,7 +30,8 @@ pub fn client() -> reqwest::Result<reqwest::Client> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminAddresses(Vec<(String, u16)>);
 
-/// Error for a text that is not a list of admin addresses. The error does not repeat the text.
+/// Error for a text that is not a list of admin addresses. The error does not contain the text, which may include a
+/// password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("number {0} is not an address; write host:port, or a port alone for the host before it")]
 pub struct AdminError(usize);
@@ -75,8 +76,8 @@ impl fmt::Display for AdminAddresses {
     }
 }
 
-/// Requests `/readyz` and `/metrics` from every address. A host with several IP addresses gets the requests at each of
-/// them.
+/// Requests `/readyz` and `/metrics` from every address. If a host has several IP addresses, each of them gets the
+/// requests.
 pub async fn look(addresses: &AdminAddresses, http: &reqwest::Client) -> Look {
     let mut asking = JoinSet::new();
     for (index, (host, port)) in addresses.0.iter().enumerate() {

@@ -81,7 +81,7 @@ impl Exposition {
     }
 }
 
-/// Buckets of a histogram, sorted by their upper bounds. Each has the number of observations up to its bound.
+/// Buckets of a histogram, sorted by their upper bounds. Each bucket has the number of observations up to its bound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
     buckets: Vec<(f64, f64)>,
@@ -94,13 +94,14 @@ impl Histogram {
         self.buckets.last().map_or(0.0, |(_, count)| *count)
     }
 
-    /// Returns the observations of both histograms; `None` if the buckets differ.
+    /// Returns the observations of both histograms; `None` if the bounds of their buckets differ.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Option<Self> {
         self.each(other, |a, b| a + b)
     }
 
-    /// Returns the observations since `earlier`; `None` if the process has restarted since then, or the buckets differ.
+    /// Returns the observations since `earlier`; `None` if the process has restarted since then, or the bounds of the
+    /// buckets differ.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Option<Self> {
         if self.count() < earlier.count() { None } else { self.each(earlier, |a, b| (a - b).max(0.0)) }
@@ -114,8 +115,8 @@ impl Histogram {
         })
     }
 
-    /// Returns the quantile as Prometheus estimates it, by interpolation within a bucket. If it is above the largest
-    /// finite bucket, the result is the upper bound of that bucket. Returns `None` without observations.
+    /// Returns the quantile as Prometheus estimates it, by interpolation within a bucket. If the quantile is above the
+    /// largest finite bucket, the result is the upper bound of that bucket. Returns `None` without observations.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let rank = share * self.count();
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_are_read_with_labels_escapes_and_timestamps() {
+    fn samples_with_labels_escapes_and_timestamps_are_parsed_and_other_lines_refused() {
         let text =
             "# HELP a b\n# TYPE a counter\na 5\nb{x=\"1\",y=\"a \\\"q\\\" \\\\ \\n{},\"} 2.5 1700000000\nb{} +Inf\n";
         let read = Exposition::parse(text).unwrap();

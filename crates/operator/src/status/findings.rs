@@ -8,7 +8,7 @@ use super::traffic::{GATEWAY, SINK, TRANSFORMER};
 use super::value::Status;
 
 /// Maximum time that the oldest record may wait, in seconds. The alert `CustomerioOldestWaiting` has the same limit.
-const OLDEST: f64 = 300.0;
+pub const OLDEST: f64 = 300.0;
 
 /// Returns the findings of a status, the most severe ones first.
 pub(super) fn of(status: &Status) -> Vec<Finding> {
@@ -42,7 +42,7 @@ fn services(status: &Status, found: &mut Vec<Finding>) {
             ),
         }
     }
-    // The name of a service is unknown if it did not respond.
+    // A service that did not respond has no name, so it may be the one that seems to be missing.
     let is_complete = status.services.iter().all(|service| service.name.is_some());
     for name in [GATEWAY, TRANSFORMER, SINK] {
         if is_complete && !status.services.iter().any(|service| service.name.as_deref() == Some(name)) {
@@ -56,7 +56,7 @@ fn services(status: &Status, found: &mut Vec<Finding>) {
     }
 }
 
-/// Adds what keeps a service that runs from its work: a hold, a wait, or a file that it cannot use.
+/// Adds a finding for each hold, for each wait, and for each file whose current content a service cannot use.
 fn holds(status: &Status, found: &mut Vec<Finding>) {
     let mut add = |severity, code, what: String, next: String| found.push(Finding { severity, code, what, next });
     for hold in &status.holds {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::look::Look;
 
-/// Time range of the event age, in milliseconds. The range is longer if the previous snapshot is older.
+/// Time over which the age of events is measured, in milliseconds. If the previous snapshot is older, the age is
+/// measured since that snapshot.
 const A_WHILE: i64 = 60_000;
 
 /// The snapshots of the last [`A_WHILE`] milliseconds. The last snapshot is kept even if it is older.

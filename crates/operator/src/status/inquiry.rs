@@ -1,4 +1,4 @@
-//! The queries of a status, as they are configured.
+//! Runs the queries of a status with the configured connections and clients.
 
 use contract::PipelineTopics;
 use customerio_api::{AppApiClient, Webhook};
@@ -25,9 +25,10 @@ const FIRST_ANSWER: Duration = Duration::from_secs(8);
 pub struct WebhookAccess {
     /// Name of the source.
     pub source: String,
-    /// Client for Customer.io with the endpoint of the webhook, or a text with the options that are not set.
-    pub access: Result<(AppApiClient, Url), String>,
-    /// Whether a webhook was disabled after it had been enabled.
+    /// Client for Customer.io and the endpoint of the webhook. `NotConfigured` names the options that are not set,
+    /// `Failed` those that are invalid.
+    pub access: Asked<(AppApiClient, Url)>,
+    /// Function that returns whether a webhook was disabled after it had been enabled.
     pub is_paused: fn(&Webhook) -> bool,
 }
 
@@ -85,13 +86,11 @@ impl Inquiry {
             Asked::Answer(questions) => {
                 let mut states = Vec::with_capacity(questions.len());
                 for WebhookAccess { source, access, is_paused } in questions {
+                    let not_asked = |is_enabled| WebhookState { source: source.clone(), is_enabled, is_paused: false };
                     states.push(match access {
-                        Ok((client, endpoint)) => webhook_state(source, client, endpoint, *is_paused).await,
-                        Err(missing) => WebhookState {
-                            source: source.clone(),
-                            is_enabled: Asked::NotConfigured(missing.clone()),
-                            is_paused: false,
-                        },
+                        Asked::Answer((client, endpoint)) => webhook_state(source, client, endpoint, *is_paused).await,
+                        Asked::NotConfigured(missing) => not_asked(Asked::NotConfigured(missing.clone())),
+                        Asked::Failed(invalid) => not_asked(Asked::Failed(invalid.clone())),
                     });
                 }
                 Asked::Answer(states)
@@ -103,7 +102,8 @@ impl Inquiry {
     }
 }
 
-/// Checks that a broker responds within [`FIRST_ANSWER`], so that unreachable brokers are reported after this time.
+/// Checks that a broker responds within [`FIRST_ANSWER`]. Without this check, unreachable brokers would be reported
+/// later.
 fn reachable(connection: &Connection) -> Result<(), KafkaError> {
     Topics::new(connection)?.brokers(FIRST_ANSWER).map(drop)
 }

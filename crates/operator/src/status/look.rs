@@ -16,8 +16,8 @@ pub struct Look {
 pub struct Answer {
     /// Admin address, with the IP address if the host has several.
     pub address: String,
-    /// Response of `/readyz`: `Ok(None)` if the service is ready, or the reason why it is not; an error without a valid
-    /// response.
+    /// Response of `/readyz`: `Ok(None)` if the service is ready, `Ok` with the reason if it is not, and an error if
+    /// there is no valid response.
     pub ready: Result<Option<String>, String>,
     /// Metrics of the service, or the reason why they could not be read.
     pub metrics: Result<Exposition, String>,

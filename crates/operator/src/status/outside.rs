@@ -19,7 +19,7 @@ pub struct FlowState {
     pub runs: Vec<LastRun>,
 }
 
-/// Maximum number of runs of a flow: those of a day.
+/// Maximum number of runs of a flow that are kept: the hourly runs of one day.
 pub const RUNS: usize = 24;
 
 impl FlowState {
@@ -83,8 +83,9 @@ pub async fn flow_state(client: &ControlClient, id: &str) -> Result<FlowState, S
     Ok(FlowState { id: found.id, state: found.state, last_run: runs.first().cloned(), runs })
 }
 
-/// Queries Customer.io for the webhook of a source, which has this endpoint. `is_paused` tells whether a webhook was
-/// disabled after it had been enabled: only the set-up knows how it names a webhook that was never enabled.
+/// Queries Customer.io for the webhook with this endpoint, which is the webhook of the source. `is_paused` returns
+/// whether a webhook was disabled after it had been enabled. The caller passes this function, because the crate `setup`
+/// marks a webhook that was never enabled in its name.
 pub async fn webhook_state(
     source: &str,
     client: &AppApiClient,

@@ -110,7 +110,8 @@ pub(super) fn waits(look: &Look) -> Vec<Wait> {
     flagged(look, "waiting").map(wait).collect()
 }
 
-/// Returns the reasons for which a gauge of a service is above 0.
+/// Returns the label `reason` of each gauge above 0, with the response that contains it and the service's part of the
+/// metric name.
 fn flagged<'l>(look: &'l Look, gauge: &'static str) -> impl Iterator<Item = (&'l Answer, &'static str, String)> {
     look.answers.iter().flat_map(move |answer| {
         ["gateway", "transformer", "sink"].into_iter().flat_map(move |service| {

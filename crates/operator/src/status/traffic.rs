@@ -38,9 +38,10 @@ pub struct EventAge {
 /// Records that wait for a service.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Backlog {
-    /// Number of records after the service's progress (consumer lag).
+    /// Consumer lag: number of offsets between the progress of the service and the end of its topic.
     pub records: Option<f64>,
-    /// Time since the gateway received the oldest record without a durable outcome, in seconds; 0 for less than two.
+    /// Time since the gateway received the oldest record without a durable outcome, in seconds; 0 if no record waits
+    /// for more than 2 s.
     pub oldest_seconds: Option<f64>,
 }
 
@@ -73,7 +74,7 @@ pub(super) const GATEWAY: &str = "ingest-gateway";
 pub(super) const TRANSFORMER: &str = "transformer";
 pub(super) const SINK: &str = "sink";
 
-/// Returns the addresses that responded both times, with both of their pages.
+/// Returns each address that responded both times: its current response, and its current and its earlier metrics.
 fn pairs<'l>(now: &'l Look, earlier: &'l Look) -> impl Iterator<Item = (&'l Answer, &'l Exposition, &'l Exposition)> {
     now.answers.iter().filter_map(|answer| {
         let before = earlier.answers.iter().find(|before| before.address == answer.address)?;
@@ -81,8 +82,8 @@ fn pairs<'l>(now: &'l Look, earlier: &'l Look) -> impl Iterator<Item = (&'l Answ
     })
 }
 
-/// Returns the increase of a counter, or its whole value if the process has restarted. A counter that has not counted
-/// anything yet may be missing on the page.
+/// Returns the increase of a counter, or its whole value if the process has restarted. A counter that is missing in one
+/// of the snapshots counts as 0; returns `None` if it is missing in both.
 fn increase(now: &Exposition, earlier: &Exposition, name: &str, matches: &dyn Fn(&Sample) -> bool) -> Option<f64> {
     let has_name = !now.all(name).is_empty() || !earlier.all(name).is_empty();
     let (now, earlier) = (now.sum(name, matches).unwrap_or(0.0), earlier.sum(name, matches).unwrap_or(0.0));

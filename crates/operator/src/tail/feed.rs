@@ -50,7 +50,8 @@ impl Feed {
         }
     }
 
-    /// Returns the events that a receipt accepts. A refused event ends with its dead letter instead.
+    /// Returns the events that Platform accepted according to a receipt. A refused event ends with its dead letter
+    /// instead.
     pub(super) fn receipt(&mut self, receipt: &Receipt<'_>) -> Vec<Ended> {
         let accepted = receipt.records.iter().filter(|entry| entry.verdict == ReceiptVerdict::Accepted);
         let ended = accepted.map(|entry| {
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_beyond_the_range_of_a_clock_is_clamped() {
+    fn an_event_age_that_overflows_i64_milliseconds_is_clamped() {
         let seen = Seen { received_at: Some(i64::MIN), ..seen() };
         assert_eq!(seen.ended(i64::MAX, Outcome::Accepted { batch_id: None }).age, Some(i64::MAX));
     }

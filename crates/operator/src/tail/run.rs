@@ -21,11 +21,11 @@ use crate::typed_event::EventReader;
 /// Maximum time to wait for a record before `goes_on` is called again.
 const WAIT: Duration = Duration::from_millis(100);
 
-/// Number of typed records before the end of each partition that are read at the start, so that a receipt of such a
-/// record shows more than the event id.
+/// Number of the newest typed records of each partition that are read at the start. An event with such a record is
+/// reported with its details, and not only with its id.
 const TAIL: i64 = 500;
 
-/// News about the reading itself, not about an event.
+/// News about reading the topics, not about an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// The topics are being read from now on.
@@ -33,7 +33,7 @@ pub enum News {
         /// Whether a receipts topic exists.
         has_receipts: bool,
     },
-    /// A problem that may pass by itself.
+    /// A problem that may end without intervention.
     Trouble(String),
 }
 
@@ -61,9 +61,9 @@ impl Trouble {
 /// Number of characters of a record's key that are shown.
 const PERSON: usize = 8;
 
-/// Passes every event that ends from now on to `visit`, until `goes_on` returns `false`. `hears` first gets whether
-/// receipts exist (without them, only dead letters are visible), and then every problem that may pass by itself. The
-/// call blocks.
+/// Passes every event that ends from now on to `visit`, until `goes_on` returns `false`. `hears` first gets
+/// [`News::Started`], and then a [`News::Trouble`] for each new problem. Without a receipts topic, `visit` gets only
+/// dead letters. The call blocks.
 ///
 /// # Errors
 /// Returns [`OperatorError::Kafka`] if the topics cannot be read.
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_reported_once_until_a_record_arrives() {
+    fn a_repeated_problem_is_reported_once_until_a_record_arrives() {
         let mut trouble = Trouble::default();
         let down = || Next::Trouble("down".to_owned());
         let reported = Some(News::Trouble("down".to_owned()));

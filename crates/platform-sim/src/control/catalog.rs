@@ -1,4 +1,4 @@
-//! Simulates the datasets of Catalog. They are returned as a map by id, in pages with `start` and `limit`.
+//! Simulates the datasets of Catalog. A list of datasets is a map by id, in pages with `start` and `limit`.
 
 use serde_json::{Map, Value, json};
 
@@ -118,7 +118,7 @@ impl World {
         let sent: Value = incoming.read().map_err(|error| invalid(&error))?;
         let is_json_patch = incoming.header("content-type").is_some_and(|kind| kind.contains("json-patch"));
         let new = match sent {
-            // The body contains the attributes to change.
+            // A body that is not a JSON Patch contains the attributes to change.
             Value::Object(sent) if !is_json_patch => {
                 let mut new = entry.body.clone();
                 new.extend(sent);

@@ -1,4 +1,4 @@
-//! Simulates descriptors of schemas. They use their own `Accept` types and have no versions.
+//! Simulates descriptors of schemas. Descriptors have their own `Accept` types, and no versions.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,5 @@
-//! Faults of the control plane. The first fault that applies to a request is used.
+//! Faults of the control plane. If several faults match a request, the first one that hits it applies. In addition, the
+//! kinds `MissingPermission`, `SandboxState`, `ForeignLinks` and `FailAfterAcceptance` apply until they are cleared.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +17,10 @@ pub struct ControlFault {
     /// The fault applies only to requests with this method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// The fault applies only to requests whose path contains this text.
+    /// The fault applies only to requests whose path or query contains this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Number of requests that the fault applies to. Without it, the fault lasts until the faults are cleared.
+    /// Number of requests that the fault applies to. If `None`, the fault lasts until the faults are cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// The fault applies to only one of every `every` matching requests.
@@ -64,14 +65,14 @@ pub enum ControlFaultKind {
         /// Name of the permission, such as `manage-schemas`.
         permission: String,
     },
-    /// From now on, a sandbox is in another state.
+    /// From now on, a sandbox is in the given state.
     SandboxState {
         /// Name of the sandbox.
         sandbox: String,
         /// State of the sandbox, such as `creating`.
         state: String,
     },
-    /// From now on, links to the next page lead to another server.
+    /// From now on, links in responses, such as the link to the next page, lead to another server.
     ForeignLinks,
     /// From now on, events whose `_id` begins with a text fail after they are accepted, and become rows of a failed
     /// batch.
@@ -128,7 +129,7 @@ impl ControlFault {
         Self { requests: Some(requests), ..self }
     }
 
-    /// Limits the fault to requests with this method whose path contains this text.
+    /// Limits the fault to requests with this method whose path or query contains this text.
     #[must_use]
     pub fn on(self, method: &str, path: &str) -> Self {
         Self { method: Some(method.to_owned()), path: Some(path.to_owned()), ..self }
@@ -215,7 +216,7 @@ impl Faults {
         *self = Self::default();
     }
 
-    /// Returns the fault for this request, and decreases its remaining number of requests.
+    /// Returns the fault for this request, and decreases the fault's remaining number of requests.
     pub(crate) fn next(&mut self, incoming: &Incoming) -> Option<ControlFaultKind> {
         for index in 0..self.script.len() {
             let scripted = &mut self.script[index];

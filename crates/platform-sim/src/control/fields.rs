@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_or_retyped_field_is_found() {
+    fn a_field_that_a_new_version_removes_or_retypes_is_found() {
         let old =
             map(json!({"t": {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}}));
         let more = map(

@@ -19,7 +19,7 @@ pub(crate) fn bad(detail: &str) -> Reply {
     Reply::flow("1000-400", "Bad request", detail)
 }
 
-/// Checks `{id, version}` of a specification.
+/// Checks that the member `name` refers to the specification `id` in version 1.0.
 fn spec(body: &Map<String, Value>, name: &str, id: &str) -> Result<(), Reply> {
     let spec = object(body, name).map_err(|error| bad(&error))?;
     members(spec, &["id", "version"], &[]).map_err(|error| bad(&error))?;
@@ -39,7 +39,7 @@ fn major_version(content_type: &str) -> Option<String> {
     version.trim().split('.').next().map(str::to_owned)
 }
 
-/// Returns the object as it is stored, with its state.
+/// Returns the object to store: the given members, and the state that Flow Service adds.
 fn kept(body: &Map<String, Value>) -> Value {
     let mut body = body.clone();
     body.insert("state".to_owned(), json!("enabled"));

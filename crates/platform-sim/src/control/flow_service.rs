@@ -107,8 +107,8 @@ impl World {
         }
     }
 
-    /// Returns an object with the members that Flow Service adds. The inlet of a connection or flow has this server's
-    /// address.
+    /// Returns an object with the members that Flow Service adds. The URL of an inlet has the host `public_host` from
+    /// the settings, or else the host of the request.
     fn shown(&mut self, incoming: &Incoming, entry: &Entry, kind: Kind) -> Value {
         let mut shown = entry.as_flow_object();
         shown["imsOrgId"] = json!(self.ims_org);
@@ -170,7 +170,7 @@ impl World {
         self.flow_page(incoming, items)
     }
 
-    /// Returns a page of a list. The link to the next page contains a token and is relative to the service's base.
+    /// Returns a page of a list. The link to the next page contains a token, and is relative to Flow Service's path.
     pub(crate) fn flow_page(&self, incoming: &Incoming, items: Vec<Value>) -> Outcome {
         let is_counted = incoming.param("count").is_some_and(|count| count.eq_ignore_ascii_case("true"));
         if incoming.param("limit").is_some() && is_counted {

@@ -82,7 +82,7 @@ pub(crate) fn permissions(service: &str) -> Option<(&'static str, &'static str)>
 }
 
 fn missing_permission(world: &World, incoming: &Incoming) -> Option<String> {
-    // Every credential may request the sandboxes that it can use.
+    // No permission is necessary to list the sandboxes that the credential can use.
     if incoming.parts().as_slice() == ["foundation", "sandbox-management", ""] {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Simulates identity namespaces. Adobe's standard namespaces exist in every sandbox.
+//! Simulates identity namespaces. Every sandbox has the standard namespaces that `seed` creates.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! Routes the messages of an inlet, and decides which of them are lost or fail although Platform accepts them.
+//! Assigns the messages of an inlet to flows, and decides which messages are lost or fail after a success response.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::messages::{self, Destination};
 
 /// Time after the creation or a change of a flow in which its messages are lost.
 const AFTER_FLOW: Duration = Duration::from_secs(5 * 60);
-/// Time after the creation or a change of a schema in which messages with this schema are lost.
+/// Time after the creation or a change of a schema, or of one of its field groups, in which its messages are lost.
 const AFTER_SCHEMA: Duration = Duration::from_secs(15 * 60);
 
 /// State of an inlet at the time of a request.
@@ -38,7 +38,8 @@ struct Flow {
     /// Reason why messages are lost; `None` if they are not lost.
     loses: Option<&'static str>,
     destination: Destination,
-    /// Custom fields of the schema, if the schema was created through the simulator.
+    /// Custom fields of the schema; `None` for a schema of the initial state that has not been changed. Events are
+    /// not checked against such a schema.
     fields: Option<Map<String, Value>>,
 }
 
@@ -48,7 +49,6 @@ pub(crate) enum Delivery {
     /// The message arrives.
     Accepted {
         id: String,
-        /// The event, which is moved out when it is stored.
         event: Value,
         /// Index in [`Inlet::flows`].
         flow: usize,
@@ -70,7 +70,7 @@ pub(crate) enum Delivery {
 }
 
 impl Inlet {
-    /// Decides what happens to one message. `flow_id` is the value of the request's header.
+    /// Decides what happens to one message. `flow_id` is the value of the request's header `x-adobe-flow-id`.
     pub(crate) fn deliver(&self, message: &Value, flow_id: Option<&str>) -> Delivery {
         let lost = |id: &str, flow: Option<&Flow>, reason| {
             Delivery::Lost(LostEvent { id: id.to_owned(), flow_id: flow.map(|flow| flow.id.clone()), reason })
@@ -95,8 +95,8 @@ impl Inlet {
         }
     }
 
-    /// Returns a row for the failed batch and its error code, if a fault applies to the event or if the schema does not
-    /// define one of the event's fields.
+    /// Returns a row for the failed batch and the error code of the row, or `None` if the event does not fail. An event
+    /// fails if a fault applies to it, or if the schema does not define one of its fields.
     fn failure(&self, flow: &Flow, id: &str, event: &Value) -> Option<(Value, String)> {
         for fault in &self.failing {
             if let ControlFaultKind::FailAfterAcceptance { prefix, code, message, keyword, pointer } = fault
@@ -173,7 +173,8 @@ impl World {
         Some(Flow { id: flow.id.clone(), loses, destination, fields })
     }
 
-    /// Counts a request's messages in the flow runs, stores failed messages, and records lost ones.
+    /// Counts a request's accepted and failed messages in the flow runs, and lists the lost ones. Stores failed
+    /// messages in failed batches. Stores accepted events in Profile if Profile is enabled for the dataset.
     pub(crate) fn record(&mut self, inlet: &Inlet, deliveries: &[Delivery]) {
         let window = now_ms() / self.window_ms();
         let mut counts = vec![Counts::default(); inlet.flows.len()];

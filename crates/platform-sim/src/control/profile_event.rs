@@ -28,7 +28,7 @@ impl ProfileEvent {
     }
 }
 
-/// Stores an event if Profile would: the event has an identity, and its id is not stored yet.
+/// Stores an event on the conditions of Profile: it has an identity, and no event with its id is stored yet.
 pub(crate) fn keep(kept: &mut Vec<ProfileEvent>, id: &str, event: &Value) {
     let has_identity = event.get("identityMap").and_then(Value::as_object).is_some_and(|map| !map.is_empty());
     if !has_identity || kept.len() >= KEPT || kept.iter().any(|known| known.id == id) {

@@ -25,7 +25,7 @@ pub struct ControlRequest {
 pub struct LostEvent {
     /// `_id` of the event.
     pub id: String,
-    /// Id of the flow, if the event has one.
+    /// Id of the event's flow; `None` if the simulator could not assign the event to a flow.
     pub flow_id: Option<String>,
     /// Name of the reason, such as `flow_disabled`.
     pub reason: &'static str,

@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// Returns the word in an id. Ids of field groups still contain their former name.
+    /// Returns the word for this kind in ids. Ids of field groups still contain the former name, `mixins`.
     fn word(self) -> &'static str {
         match self {
             Self::FieldGroup => "mixins",
@@ -129,7 +129,7 @@ impl World {
             found.reverse();
         }
         match (incoming.param("start"), orderby) {
-            // Since 2023, a request with `start` and without an order gets an empty list.
+            // Since 2023, the registry returns an empty list if a request has `start` but not `orderby`.
             (Some(_), None) => found.clear(),
             (Some(start), Some(_)) if descends => found.retain(|entry| entry.text("title") < start),
             (Some(start), Some(_)) => found.retain(|entry| entry.text("title") > start),
@@ -233,7 +233,7 @@ impl World {
             Kind::FieldGroup => field_group(body, &tenant).map_err(|error| invalid(&error))?,
             Kind::Schema => schema(body, space, after)?,
         }
-        // The title of an object that is not visible yet is already taken.
+        // The search for the title includes objects that are not visible yet: their titles are already taken.
         if let Some(same) = same {
             let detail = format!("Title must be unique. An object {} already exists with the same title.", same.id);
             return Err(Reply::xdm("1521-400", "Title must be unique", &detail));
@@ -243,7 +243,7 @@ impl World {
     }
 }
 
-/// Checks the `Accept` type of a list, which has no version. Returns whether it requests complete resources.
+/// Checks the `Accept` type of a list request. The type has no version. Returns whether it asks for complete resources.
 fn list_accept(incoming: &Incoming) -> Result<bool, Reply> {
     match incoming.header("accept").unwrap_or_default() {
         "application/vnd.adobe.xed-id+json" => Ok(false),
@@ -257,8 +257,8 @@ fn list_accept(incoming: &Incoming) -> Result<bool, Reply> {
     }
 }
 
-/// Checks the `Accept` type of a look-up, which has a version. Returns whether it requests that references are
-/// resolved.
+/// Checks the `Accept` type of a look-up. The type has a version. Returns whether it asks for resources with resolved
+/// references.
 fn look_up_accept(incoming: &Incoming) -> Result<bool, Reply> {
     let accept = incoming.header("accept").unwrap_or_default();
     let (kind, version) = accept.split_once(';').unwrap_or((accept, ""));
@@ -409,7 +409,7 @@ fn schema(body: &Map<String, Value>, space: &Space, after: std::time::Duration) 
     }
 }
 
-/// Checks that a resource in use, by a dataset or by Profile, gets only additional fields.
+/// Checks that a change only adds fields if a dataset or Profile uses the resource.
 fn additive(space: &Space, kind: Kind, old: &Entry, new: &Map<String, Value>) -> Result<(), String> {
     let is_union =
         |body: &Map<String, Value>| body.get("meta:immutableTags").is_some_and(|tags| tags == &json!(["union"]));

@@ -114,7 +114,8 @@ impl Incoming {
         format!("{}?{}", self.target.split('?').next().unwrap_or_default(), pairs.join("&"))
     }
 
-    /// Returns the error for a path that does not exist or does not support the method.
+    /// Returns the error for a method that the path does not support, or a 404 if `methods`, its supported methods, is
+    /// empty.
     pub(crate) fn unknown(&self, methods: &[&str]) -> Reply {
         if methods.is_empty() {
             return Reply::problem(404, "Not Found", &format!("there is no {}", self.target));

@@ -1,5 +1,5 @@
-//! Creates the initial state: two sandboxes with Adobe's namespaces and, unless the simulator starts empty, the objects
-//! that are given in its settings.
+//! Creates the initial state: the sandboxes `dev` and `prod`, each with some of Adobe's standard namespaces. Unless the
+//! simulator starts empty, `prod` also has the schema, the dataset and the flow from the settings.
 
 use serde_json::{Map, Value, json};
 

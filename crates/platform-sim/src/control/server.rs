@@ -53,7 +53,7 @@ async fn serve(
             return (status(reply.status), Body::from_stream(broken)).into_response();
         }
         Some(ControlFaultKind::Reset { .. }) => breaker.break_it(),
-        // The request has had its effect, and the response is late.
+        // The request has already had its effect; only the response is late.
         Some(ControlFaultKind::Delay { millis, before: false }) => {
             tokio::time::sleep(Duration::from_millis(millis)).await;
         }

@@ -12,7 +12,7 @@ use crate::control::request::Incoming;
 use crate::control::store::Collection;
 use crate::settings::{ControlOptions, SimSettings};
 
-/// Maximum number of requests, and of lost events, that are recorded.
+/// Maximum number of recorded requests, and of recorded lost events.
 const KEPT: usize = 100_000;
 
 #[derive(Debug, Default)]
@@ -95,7 +95,8 @@ impl World {
     /// Responds to a request that passed the checks in `gate`.
     pub(crate) fn respond(&mut self, incoming: &Incoming) -> Reply {
         let mut parts = incoming.parts();
-        // Adobe's specification and clients append a slash to some paths. Only one path requires it.
+        // A slash at the end of a path is ignored, because Adobe's specification and clients append it to some paths.
+        // Only sandbox management has a path that requires the slash.
         if parts.last() == Some(&"") && parts.get(1) != Some(&"sandbox-management") {
             parts.pop();
         }
@@ -116,7 +117,8 @@ impl World {
         outcome.unwrap_or_else(|refusal| refusal)
     }
 
-    /// Returns a link to the next page. It leads to this server, except with the fault `foreign_links`.
+    /// Returns a link to `path`, for example to the next page. With the fault `foreign_links`, the link leads to
+    /// another server.
     pub(crate) fn link(&self, incoming: &Incoming, path: &str, is_absolute: bool) -> String {
         if self.faults.has_foreign_links() {
             return format!("https://elsewhere.example{path}");

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::faults::Faults;
 use super::webhook::Fields;
 
-/// Limit of the App API for each key.
+/// Maximum number of requests per second with one key of the App API.
 const REQUESTS_PER_SECOND: usize = 10;
 /// Maximum number of requests that are recorded.
 const REMEMBERED: usize = 10_000;
@@ -52,7 +52,7 @@ pub(super) fn access(key: Option<&str>) -> Access {
         Some("sim-app-key-dev") => Access::Workspace(WORKSPACES[1].id),
         Some("sim-app-key-send-only") => Access::SendOnly,
         Some("sim-app-key-elsewhere") => Access::Elsewhere,
-        // This includes `sim-app-key-eu` and `sim-track-key`: Customer.io does not tell why it refuses a key.
+        // `sim-app-key-eu` and `sim-track-key` are like unknown keys: Customer.io does not say why it refuses a key.
         _ => Access::Refused,
     }
 }
@@ -122,7 +122,7 @@ impl Inner {
         token.is_some_and(|token| self.access_tokens.contains(token))
     }
 
-    /// Increases the number of events and returns the number of the next event.
+    /// Returns the number of the next event.
     pub(super) fn next_event(&mut self) -> u64 {
         self.events += 1;
         self.events
@@ -150,7 +150,7 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         assert!((0..10).all(|number| inner.is_within_limit("a", at(number * 50))));
         assert!(!inner.is_within_limit("a", at(999)));
-        assert!(inner.is_within_limit("b", at(999)), "each key has its limit");
+        assert!(inner.is_within_limit("b", at(999)), "each key has its own limit");
         assert!(inner.is_within_limit("a", at(1000)) && !inner.is_within_limit("a", at(1040)));
     }
 }

@@ -19,8 +19,8 @@ pub(super) async fn everything(AxumState(state): Shared) -> Json<Value> {
     Json(json!({"workspaces": WORKSPACES, "webhooks": webhooks}))
 }
 
-/// Changes a webhook like a person in Customer.io's user interface, or like a later version of the API: fields are
-/// merged without checks, and `null` removes a field.
+/// Changes a webhook without the checks of the API, as a person in Customer.io's user interface or a later version of
+/// the API could. The given fields replace existing ones, and `null` removes a field.
 pub(super) async fn change_webhook(
     AxumState(state): Shared,
     Path(id): Path<u64>,

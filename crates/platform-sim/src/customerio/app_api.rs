@@ -22,7 +22,7 @@ use crate::tokens::form;
 /// Customer.io's sender addresses in the United States, from its documentation.
 const SENDER_ADDRESSES: [&str; 3] = ["35.188.196.183", "104.198.177.219", "104.154.232.87"];
 
-/// A resource that a path identifies, whatever the method is.
+/// A resource that a path identifies, regardless of the method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Resource {
     Webhooks,
@@ -52,7 +52,7 @@ impl Resource {
             Self::Webhooks => [Method::GET, Method::POST].contains(method),
             Self::Webhook(_) => [Method::GET, Method::PUT, Method::DELETE].contains(method),
             Self::Token => method == Method::POST,
-            // In Customer.io's API, a PUT rotates the signing key. This product must never do that.
+            // In Customer.io's API, a PUT to a signing secret rotates the key. This product must never do that.
             Self::Workspaces | Self::SenderAddresses | Self::SigningSecret(_) => method == Method::GET,
         }
     }
@@ -75,7 +75,7 @@ struct Asked<'a> {
     body: &'a [u8],
 }
 
-/// Responds to a request, with the fault that applies to the request.
+/// Responds to a request, and applies the next fault that matches the request.
 pub(super) async fn answer(
     AxumState(state): AxumState<Arc<CustomerIo>>,
     Path(path): Path<String>,
@@ -95,12 +95,13 @@ pub(super) async fn answer(
         body: &body,
     };
     let fault = state.lock().faults.next(method.as_str());
+    let late = if let Some(ApiFaultKind::Late { millis }) = fault { millis } else { 0 };
     let answer = match fault {
         Some(ApiFaultKind::Status { status, shape, detail }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             let mut answer = problem(status, shape, &detail);
-            // Redirects to the same path, where the request has an effect: if a client follows the redirect, it gets a
-            // success.
+            // The target of a redirect is the same path: if a client follows the redirect, the request has its effect
+            // and gets a success.
             if let Some(place) = uri.path().parse().ok().filter(|_| status.is_redirection()) {
                 answer.headers_mut().insert(header::LOCATION, place);
             }
@@ -115,25 +116,22 @@ pub(super) async fn answer(
             breaker.break_it();
             answer
         }
-        Some(ApiFaultKind::Late { millis }) => {
-            let answer = carry_out(&state, &asked);
-            tokio::time::sleep(Duration::from_millis(millis)).await;
-            answer
-        }
         Some(ApiFaultKind::Body { body }) => {
             let answer = carry_out(&state, &asked);
             if answer.status().is_success() { (answer.status(), body).into_response() } else { answer }
         }
-        None => carry_out(&state, &asked),
+        Some(ApiFaultKind::Late { .. }) | None => carry_out(&state, &asked),
     };
     state.lock().remember(Seen {
         method: method.to_string(),
         path: format!("/{path}"),
-        // The body of a token request contains a secret. It is form data and not JSON, so it is not recorded.
+        // Only a JSON body is recorded. The body of a token request, which contains a secret, is form data.
         body: serde_json::from_slice(&body).ok(),
         with_key: headers.contains_key(header::AUTHORIZATION),
         status: answer.status().as_u16(),
     });
+    // The request is recorded before the delay: if the client disconnects during the delay, this function ends there.
+    tokio::time::sleep(Duration::from_millis(late)).await;
     answer
 }
 
@@ -215,7 +213,7 @@ fn workspaces() -> Response {
     Json(json!({"workspaces": WORKSPACES.iter().map(entry).collect::<Vec<_>>()})).into_response()
 }
 
-/// Grants an access token for OAuth's client credentials, like in the requests of Customer.io's command-line tool.
+/// Grants an access token for OAuth's client credentials. The form fields are as in Customer.io's command-line tool.
 fn token(state: &CustomerIo, body: &[u8]) -> Response {
     let form = form(&String::from_utf8_lossy(body));
     let field = |name: &str| form.get(name).map(String::as_str);
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn each_resource_accepts_only_its_documented_methods() {
+    fn each_resource_accepts_only_the_methods_that_the_simulator_supports() {
         let takes = |resource: Resource| {
             [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE]
                 .map(|method| resource.takes(&method))

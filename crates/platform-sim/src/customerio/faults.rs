@@ -15,7 +15,7 @@ pub struct ApiFault {
     /// The fault applies only to requests with this method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Number of requests that the fault applies to.
+    /// Number of requests that the fault applies to; 1 by default.
     #[serde(default = "once")]
     pub requests: u32,
 }
@@ -28,7 +28,7 @@ fn once() -> u32 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ApiFaultKind {
-    /// The request gets this status and has no effect. A redirect leads to the address of the request.
+    /// The request gets this status and has no effect. If the status is a redirect, its target is the requested path.
     Status {
         /// HTTP status code.
         status: u16,

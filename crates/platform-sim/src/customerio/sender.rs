@@ -1,6 +1,6 @@
 //! Calls webhooks like Customer.io: one signed POST for each event, a timeout of 4 seconds, and no redirects.
 //!
-//! A call is never repeated. The report contains the step that Customer.io would take next.
+//! The simulator never repeats a call. Instead, its report says what Customer.io would do next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use super::webhook::takes;
 
 /// Timeout of Customer.io for the response of a webhook.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// Statuses after which Customer.io repeats a call after an hour, according to its specification.
+/// Statuses for which Customer.io repeats a call an hour later, according to its specification.
 const AFTER_AN_HOUR: [u16; 11] = [400, 401, 402, 403, 404, 405, 410, 429, 500, 502, 521];
 
 /// Request to send an event.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Order {
-    /// Name of the event in the webhooks' lists of events.
+    /// Name of the event, as in a webhook's list of events.
     event: String,
     /// Id of the workspace; by default the first one.
     workspace: Option<u64>,
@@ -74,7 +74,7 @@ enum Next {
 }
 
 impl Next {
-    /// Returns the next step. A call without a response counts as a refused connection, except for a timeout.
+    /// Returns the next step. A call without a response counts as a refused connection (521), unless it timed out.
     fn after(status: Option<u16>, timed_out: bool) -> Self {
         match status {
             Some(200..=299) => Self::Done,
@@ -85,7 +85,7 @@ impl Next {
     }
 }
 
-/// Sends an event to every enabled webhook of the workspace that is subscribed to it.
+/// Sends an event to every enabled webhook of the workspace that subscribes to this event.
 pub(super) async fn call_webhooks(
     AxumState(state): AxumState<Arc<CustomerIo>>,
     Json(order): Json<Order>,
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_step_after_a_webhook_call_follows_the_documentation() {
+    fn a_failed_webhook_call_is_repeated_after_an_hour_or_with_back_off_depending_on_its_status() {
         assert_eq!(Next::after(Some(202), false), Next::Done);
         for status in [400, 401, 429, 500, 521] {
             assert_eq!(Next::after(Some(status), false), Next::RepeatAfterAnHour, "{status}");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn without_content_removes_content_and_headers_from_a_body() {
+    fn a_webhook_without_content_gets_a_body_without_content_and_headers() {
         let body = r#"{"data":{"content":"x","headers":{},"subject":"s"},"event_id":"1"}"#;
         assert_eq!(without_content(body), r#"{"data":{"subject":"s"},"event_id":"1"}"#);
         assert_eq!(without_content("no json"), "no json");

@@ -1,4 +1,4 @@
-//! Executes one step: sends the request, handles a response or a missing one, and reads the object afterwards.
+//! Executes one step: sends the request, handles the response or its absence, and reads the object afterwards.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::plan::Planned;
 use crate::refusal::Refusal;
 use crate::step::{Phase, PlatformStep, Step, WebhookStep};
 
-/// The pause before a request that had no effect is sent again, if the service does not specify one.
+/// The pause before a request that had no effect is sent again. A response can specify another pause.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The consequence of a step's failure.
@@ -40,6 +40,11 @@ impl Run<'_> {
     pub(super) async fn advance(&mut self, object: &Planned, report: Report<'_>) -> Result<bool, SetupError> {
         let key = &object.key;
         let Some(step) = object.next(Phase::Objects) else { return Ok(false) };
+        if step.is_create() && self.looked.insert(key.clone()) {
+            // The lock on the state file does not exclude runs on other machines. One of these may have created the
+            // object since the state was read.
+            return self.look_before_create(key, report).await.map(|()| false);
+        }
         let attempts = self.attempts.entry(key.clone()).or_default();
         *attempts += 1;
         let request = step.request();
@@ -66,6 +71,14 @@ impl Run<'_> {
         }
     }
 
+    /// Reads an object again immediately before its creation. The next plan is computed from the result.
+    async fn look_before_create(&mut self, key: &Key, report: Report<'_>) -> Result<(), SetupError> {
+        match key {
+            Key::Webhook(_) => self.look_at_webhook(key, report).await,
+            _ => self.look_at_permitted(key, report).await,
+        }
+    }
+
     async fn recover(
         &mut self,
         key: &Key,
@@ -86,7 +99,8 @@ impl Run<'_> {
             After::LookAgain(reason) => {
                 report(Progress::Waits { key: key.clone(), reason });
                 if step.is_create() {
-                    // The object may have been created just now, by this run or by another one.
+                    // This run or another one may have just created the object. With a new intent, the next read
+                    // waits until the object must be visible.
                     self.journal.intend(key)?;
                 }
                 self.look_at_permitted(key, report).await
@@ -112,8 +126,8 @@ impl Run<'_> {
         }
     }
 
-    /// The refusal if Platform still answers that the object exists already, although the lists had the whole time in
-    /// which a new object can be missing.
+    /// Returns a refusal if Platform has answered "already exists" for as long as a new object can be missing from
+    /// lists. The conflicting object is then not a new one, and the lists of this sandbox do not contain it.
     fn exists_elsewhere(&mut self, key: &Key, error: &SetupError) -> Option<Refusal> {
         let SetupError::Platform(error) = error else { return None };
         let ErrorKind::AlreadyExists { existing, problem } = &*error.kind else { return None };
@@ -126,7 +140,8 @@ impl Run<'_> {
         })
     }
 
-    /// Reads an object again. Without the permission to read it, all further steps in Platform are left out.
+    /// Reads an object again. If the credential lacks the permission to read it, the run skips all further steps in
+    /// Platform.
     async fn look_at_permitted(&mut self, key: &Key, report: Report<'_>) -> Result<(), SetupError> {
         match self.look_at(key).await {
             Err(SetupError::Platform(error)) if matches!(*error.kind, ErrorKind::Forbidden(_)) => {
@@ -154,8 +169,8 @@ impl Run<'_> {
             Step::Platform(platform_step) => {
                 let client = clients.platform.as_ref().ok_or_else(no_client)?;
                 if step.is_create() {
-                    // The intent is written before the request, so that after a kill the next run knows that the object
-                    // may exist.
+                    // The intent is written before the request. After a kill, it tells the next run that the object may
+                    // exist.
                     self.journal.intend(key)?;
                 }
                 Ok(send(client, platform_step, self.last_create).await?)
@@ -266,7 +281,7 @@ fn after_platform(error: &ControlError) -> After {
     }
 }
 
-/// Sends a call that may refer to an object created a moment ago.
+/// Sends a call that may refer to the object created at `last_create`, and repeats it until that object is visible.
 async fn after_creates<T>(
     client: &ControlClient,
     call: &Call<T>,

@@ -1,12 +1,17 @@
 //! Checks of Customer.io: the App API key, the workspace, and the webhook of each source.
 
-use customerio_api::{ApiError, AppApiClient, EventName, MessageContent, Region, SubscribableEvent, Webhook};
+use std::collections::BTreeMap;
+
+use customerio_api::{
+    ApiError, AppApiClient, EventName, MessageContent, Region, SenderAddress, SubscribableEvent, Webhook,
+};
+use futures_util::future::join_all;
 use sources::SourceName;
 
-use super::{Checks, Line, in_time, objects};
+use super::{Checks, Line, TIMEOUT, objects};
 use crate::desired::{Desired, Permit, WebhookWish};
 use crate::key::Target;
-use crate::look::{senders, workspace};
+use crate::look::workspace;
 use crate::observed::{Observed, ObservedWorkspace};
 use crate::pending::is_paused;
 use crate::plan::plan;
@@ -15,28 +20,47 @@ use crate::who::Who;
 
 const ADOBE_HOST: &str = "dcs.adobedc.net";
 
-/// Finding for a webhook that is not compared because the stage is unknown.
+/// The finding for a webhook that is not compared because the stage, whose mark the webhook carries, is unknown.
 const NO_STAGE: &str =
     "not compared: PLATFORM_IMS_ORG and PLATFORM_SANDBOX, which say whose webhook it is, are not set";
 const NO_URL: &str = "not compared: there is no public URL (CUSTOMERIO_PUBLIC_URL)";
 
 pub(super) async fn check(checks: &Checks<'_>) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for source in &checks.sources {
-        match checks.clients.customerio.get(source) {
-            Some(client) => lines.extend(workspace_of(checks, source, client).await),
-            None => {
-                let asked = format!("the webhook of source {source}");
-                lines.push(Line::skipped("webhook", asked, "not asked: there is no App API key"));
-            }
+    // `senders` is polled first, so that its few requests come before those of the sources: all share one request
+    // budget.
+    let of_sources = join_all(checks.sources.iter().map(|source| of_source(checks, source)));
+    let (senders, lines) = tokio::join!(senders(checks), of_sources);
+    lines.into_iter().flatten().chain(senders).collect()
+}
+
+async fn of_source(checks: &Checks<'_>, source: &SourceName) -> Vec<Line> {
+    match checks.clients.customerio.get(source) {
+        Some(client) => workspace_of(checks, source, &client.answering_within(TIMEOUT)).await,
+        None => {
+            let asked = format!("the webhook of source {source}");
+            vec![Line::skipped("webhook", asked, "not asked: there is no usable App API key")]
         }
     }
-    for (region, addresses) in in_time(senders(checks.clients)).await.unwrap_or_default() {
-        let asked = format!("the addresses from which Customer.io (region {region}) sends webhooks");
-        let found = format!("a firewall in front of the gateway must let these through: {}", addresses.join(", "));
-        lines.push(Line::note("senders", asked, found));
+}
+
+/// One line for each region of the sources: the addresses from which Customer.io sends webhooks.
+async fn senders(checks: &Checks<'_>) -> Vec<Line> {
+    let clients = checks.clients.customerio.values();
+    let by_region: BTreeMap<String, &AppApiClient> =
+        clients.map(|client| (client.address().region().to_string(), client)).collect();
+    join_all(by_region.into_iter().map(|(region, client)| of_region(region, client))).await
+}
+
+async fn of_region(region: String, client: &AppApiClient) -> Line {
+    let asked = format!("the addresses from which Customer.io (region {region}) sends webhooks");
+    match client.answering_within(TIMEOUT).sender_addresses().await {
+        Ok(addresses) => {
+            let addresses: Vec<&str> = addresses.iter().map(SenderAddress::as_str).collect();
+            let found = format!("a firewall in front of the gateway must let these through: {}", addresses.join(", "));
+            Line::note("senders", asked, found)
+        }
+        Err(error) => Line::skipped("senders", asked, format!("not known: {error}")),
     }
-    lines
 }
 
 async fn workspace_of(checks: &Checks<'_>, source: &SourceName, client: &AppApiClient) -> Vec<Line> {
@@ -59,7 +83,7 @@ async fn workspace_of(checks: &Checks<'_>, source: &SourceName, client: &AppApiC
     lines
 }
 
-/// Compares the webhook of a source with the desired one.
+/// The lines about the differences between the webhook of a source and the desired webhook, and about its state.
 fn webhook(wish: &WebhookWish, stage: &Stage, found: ObservedWorkspace) -> Vec<Line> {
     let desired = Desired {
         topics: None,
@@ -80,7 +104,7 @@ fn webhook(wish: &WebhookWish, stage: &Stage, found: ObservedWorkspace) -> Vec<L
     lines
 }
 
-/// The line about our webhook after a person has disabled it in Customer.io.
+/// The line about a webhook of this stage that a person has disabled in Customer.io.
 fn paused(wish: &WebhookWish, webhook: &Webhook) -> Line {
     let source = &wish.source;
     let asked = format!("whether the webhook of source {source} sends events");
@@ -94,13 +118,13 @@ fn paused(wish: &WebhookWish, webhook: &Webhook) -> Line {
     Line::bad("webhook_paused", asked, found, Who::You, step)
 }
 
-/// The line about a key of the other region.
+/// The line about an App API key that belongs to an account in the other region, which is `region`.
 fn belongs_to(asked: &str, region: Region) -> Line {
     let found = format!("this key belongs to an account in region `{region}`");
     Line::bad("region", asked, found, Who::You, format!("set CUSTOMERIO_REGION={region}"))
 }
 
-/// The line about a refused key. A key that is refused in one region may belong to the other region.
+/// The line about a failed request to the App API. If Customer.io refuses the key, this also tries the other region.
 async fn refused(asked: &str, client: &AppApiClient, error: &ApiError) -> Line {
     if matches!(error, ApiError::KeyRefused { .. })
         && let Some(other) = client.in_other_region()
@@ -122,7 +146,8 @@ async fn refused(asked: &str, client: &AppApiClient, error: &ApiError) -> Line {
     }
 }
 
-/// The line about events that are in the catalogue but not subscribed to by the webhook, and about unknown events.
+/// The line about the events of the catalogue to which the webhook does not subscribe, and about its events that this
+/// version does not know.
 fn events(wish: &WebhookWish, webhook: &Webhook) -> Line {
     let asked = format!("the events of the webhook of source {}", wish.source);
     let has = |event: SubscribableEvent| webhook.events().iter().any(|name| name.as_str() == event.as_str());
@@ -155,7 +180,7 @@ fn content(wish: &WebhookWish, webhook: &Webhook) -> Option<Line> {
     })
 }
 
-/// Lines about webhooks that still send to Adobe's own source.
+/// The lines about enabled webhooks of the workspace that still send to Adobe's own source.
 fn others(source: &SourceName, webhooks: &[Webhook]) -> Vec<Line> {
     let to_adobe = webhooks
         .iter()

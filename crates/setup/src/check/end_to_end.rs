@@ -15,12 +15,12 @@ const ID: &str = "end_to_end";
 /// Maximum wait for the receipt of a test event.
 pub const RECEIPT: Duration = Duration::from_secs(60);
 
-/// The reason why no test event is sent.
+/// The reason why a test event is not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotSent {
-    /// Another finding explains the reason: one about the public URL or the signing key.
+    /// The round trip through the public URL did not succeed, and another line of the report contains the reason.
     OtherFinding,
-    /// Kafka, which contains the receipts, is not checked.
+    /// Kafka is not checked, so the receipt cannot be read.
     NoKafka,
     /// The sandbox is, or may be, a production sandbox, and its name was not confirmed.
     NotConfirmed {
@@ -31,7 +31,7 @@ pub enum NotSent {
     },
     /// Platform would lose the event if it were sent before this time.
     TooEarly(Timestamp),
-    /// The transformer writes events without identity to the dead-letter topic.
+    /// The transformer writes events without an identity to the dead-letter topic, and the event would have none.
     NoIdentityAllowed,
     /// The events of this source do not have an identity in the namespace of the test identity.
     OtherNamespace {
@@ -41,7 +41,7 @@ pub enum NotSent {
 }
 
 impl Destination {
-    /// The reason why no test event may be sent to this sandbox now; `None` if one may be sent.
+    /// The reason why a test event must not be sent to this sandbox now; `None` if it may be sent.
     #[must_use]
     pub fn refuses(&self, sandbox: &str, confirmed: Option<&str>, now: Timestamp) -> Option<NotSent> {
         if self.is_production != Some(false) && confirmed != Some(sandbox) {
@@ -61,7 +61,7 @@ pub enum Trace {
         status: u16,
         /// Id of the batch in Platform's response.
         batch_id: Option<String>,
-        /// Time between sending the event and finding the receipt.
+        /// Time from sending the event to the answer of Platform, according to the receipt.
         after: Duration,
     },
     /// The sink has committed the event's offset, and no receipts topic is configured.
@@ -136,7 +136,7 @@ pub fn no_source() -> Line {
     Line::bad(ID, "a test event through the pipeline", "not sent: no source is checked", Who::You, step)
 }
 
-/// The line about a flow run that was not waited for although `--wait-run` is set.
+/// The line for a check with `--wait-run` that could not wait for a flow run.
 #[must_use]
 pub fn run_not_searched(source: &SourceName) -> Line {
     let found = "not waited for: there is no receipt of the event, or the flow is not known";
@@ -198,7 +198,7 @@ pub struct RunSearch<'s> {
     pub client: &'s ControlClient,
     /// Id of the flow.
     pub flow_id: &'s str,
-    /// Time at which the event was sent, in milliseconds since 1970.
+    /// Time at which Platform accepted the event, in milliseconds since 1970.
     pub at: i64,
     /// Maximum wait for the end of the run.
     pub within: Duration,
@@ -206,11 +206,12 @@ pub struct RunSearch<'s> {
     pub interval: Duration,
 }
 
-/// Maximum age of an open run at the time of an event, in milliseconds. An open run that began earlier does not count
-/// as the event's run: Platform reports runs once an hour, and some never end.
+/// Maximum age, in milliseconds, of an open run that can contain an event. Platform reports runs once an hour, and some
+/// runs never end, so an older open run does not count as the run of the event.
 const LONGEST_RUN: i64 = 2 * 60 * 60 * 1000;
 
-/// The run that contains an event sent at this time: the earliest run that did not end before.
+/// The run that contains an event accepted at the time `at`, in milliseconds since 1970: the earliest run that had not
+/// ended by then.
 fn run_at(runs: &[FlowRun], at: i64) -> Option<&FlowRun> {
     let may_have = |run: &&FlowRun| match (run.started_at, run.completed_at) {
         (None, _) => false,
@@ -358,7 +359,7 @@ mod tests {
         let found = |at| run_at(&runs, at).map(|run| run.id.as_str());
         assert_eq!([found(10), found(19), found(25)], [Some("over"), Some("over"), Some("open")]);
         assert_eq!(run_at(&runs[1..], 25), None);
-        // The event was sent before the run's window began, and reached Platform within the window.
+        // A run can contain an event that Platform accepted before the run began.
         assert_eq!(found(9), Some("over"));
         let failed = FlowRun { failed: Some(2), received: Some(3), ..runs[1].clone() };
         let line = of_run("run", &failed);
@@ -368,6 +369,6 @@ mod tests {
         );
         let received = FlowRun { received: Some(3), ..runs[1].clone() };
         assert_eq!(of_run("run", &received).level, Level::Good);
-        assert_eq!(of_run("run", &runs[1]).level, Level::Note, "Platform does not say how many");
+        assert_eq!(of_run("run", &runs[1]).level, Level::Note, "the number of records is unknown");
     }
 }

@@ -55,8 +55,8 @@ pub(super) async fn check(checks: &Checks<'_>, is_production: Option<bool>) -> O
     })
 }
 
-/// Text about an inlet that refuses a sender without a token. The proposed test event is marked and has no identity; a
-/// production sandbox takes it only with the sandbox's name.
+/// Text about an inlet that refuses requests without a token. It proposes the command that sends a marked test event
+/// without an identity. For a production sandbox, this command needs the sandbox's name.
 fn refuses(stage: Option<&Stage>, is_production: Option<bool>) -> String {
     let command = "customerio-aep check --end-to-end";
     let name = stage.map_or("NAME", |stage| stage.sandbox.as_str());
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marked_test_event_is_proposed_and_a_production_sandbox_is_named() {
+    fn the_proposed_command_sends_a_marked_test_event_and_names_a_production_sandbox() {
         let stage = Stage {
             deployment: crate::stage::Deployment::default(),
             organisation: "ACME@AdobeOrg".parse().unwrap(),
@@ -83,6 +83,6 @@ mod tests {
         assert!(text(Some(true)).ends_with("(`customerio-aep check --end-to-end --confirm-sandbox prod`)"));
         assert!(text(Some(false)).ends_with("(`customerio-aep check --end-to-end`)"));
         assert!(text(None).contains("add --confirm-sandbox prod"));
-        assert!(!refuses(None, None).contains("send"), "`send` makes events that look like those of a person");
+        assert!(!refuses(None, None).contains("send"), "events of `send` look like those of real persons");
     }
 }

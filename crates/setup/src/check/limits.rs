@@ -1,4 +1,4 @@
-//! The documented limits of the services, compared with the configuration.
+//! Compares the configuration with the documented limits of Platform and Customer.io.
 
 use super::{Checks, Destination, Line};
 use crate::profile::{DATASETS_PER_CLASS, EVENTS_PER_SECOND};
@@ -6,11 +6,12 @@ use crate::who::Who;
 
 const ID: &str = "limits";
 
-/// Requests and messages per second that Platform's inlets take. Adobe calls this a guidance and answers 429 above it.
+/// Requests per second that Platform's inlets accept. Adobe calls this limit a guidance, and answers 429 above it.
 const REQUESTS_PER_SECOND: u32 = 1000;
+/// Messages per second that Platform's inlets accept, also a guidance.
 const MESSAGES_PER_SECOND: u32 = 10_000;
 
-/// The limits of the sink's configuration; 0 means no limit.
+/// The rate limits in the sink's configuration; 0 means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SinkRates {
     /// Value of `SINK_MAX_REQUESTS_PER_SECOND`.
@@ -48,7 +49,8 @@ fn inlet(rates: SinkRates) -> Line {
     Line::good(ID, asked, found)
 }
 
-/// The limits of Profile, if the dataset is enabled for it. An excess makes profiles late but loses nothing.
+/// The line about the limits of Profile; `None` if the dataset is not enabled for Profile. Above these limits, profiles
+/// are late, but no event is lost.
 fn profile(rates: Option<SinkRates>, destination: &Destination) -> Option<Line> {
     destination.has_profile.filter(|has_profile| *has_profile)?;
     let mut found = format!(
@@ -69,7 +71,7 @@ mod tests {
     use crate::check::Level;
 
     #[test]
-    fn rates_above_the_guidance_of_the_inlets_are_a_finding() {
+    fn sink_rates_above_adobes_guidance_or_without_a_limit_are_a_finding() {
         let level = |requests, records| inlet(SinkRates { requests, records }).level;
         assert_eq!(level(1000, 10_000), Level::Good);
         for (requests, records) in [(1001, 1), (1, 10_001), (0, 1), (1, 0)] {
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_of_profile_are_noted_only_for_a_dataset_that_is_enabled_for_it() {
+    fn the_limits_of_profile_are_noted_only_for_a_profile_enabled_dataset() {
         let line = |has_profile, records| {
             let destination = Destination { has_profile, ..Destination::default() };
             profile(Some(SinkRates { requests: 1, records }), &destination).map(|line| line.found)

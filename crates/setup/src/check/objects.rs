@@ -1,4 +1,4 @@
-//! Builds lines about objects from the plan. Every change that `apply` would make is a problem.
+//! Builds the lines about objects from a plan. Every change that `setup apply` would make is a finding.
 
 use crate::check::{Level, Line};
 use crate::key::Target;

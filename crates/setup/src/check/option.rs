@@ -8,7 +8,8 @@ pub(super) const ID: &str = "option";
 
 const CREDENTIAL: &str = "Please create an OAuth Server-to-Server credential with the API \"Experience Platform API\" in the Developer Console, and send me its client id, client secret and scopes over a secure channel";
 
-/// Each variable with the person who can provide its value, and the request to send to that person or the instruction.
+/// Each variable with the person who can provide its value, and the next step. For another person than the user, the
+/// step is a request to send to them.
 const PROVIDERS: [(&str, Who, &str); 10] = [
     (
         "PLATFORM_IMS_ORG",

@@ -27,30 +27,37 @@ const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn check(checks: &Checks<'_>) -> (Vec<Line>, Destination) {
     let Some(api) = &checks.platform_api else { return (Vec::new(), Destination::default()) };
-    let mut lines = vec![clock(checks, api).await];
-    let mut destination = Destination::default();
+    let (clock, (found, destination)) = tokio::join!(clock(checks, api), token_and_objects(checks));
+    let inlet = inlet::check(checks, destination.is_production).await;
+    (std::iter::once(clock).chain(found).chain(inlet).collect(), destination)
+}
+
+async fn token_and_objects(checks: &Checks<'_>) -> (Vec<Line>, Destination) {
     let token = token(checks).await;
     let has_token = token.as_ref().is_none_or(|line| line.next.is_none());
-    lines.extend(token);
-    match (&checks.desired.platform, &checks.desired.stage, &checks.clients.platform) {
+    let mut lines: Vec<Line> = token.into_iter().collect();
+    let destination = match (&checks.desired.platform, &checks.desired.stage, &checks.clients.platform) {
         (Some(wish), Some(stage), Some(client)) if has_token => {
-            let found;
-            (found, destination) = objects_of(checks, wish, stage, client).await;
+            let (found, destination) = objects_of(checks, wish, stage, client).await;
             lines.extend(found);
+            destination
         }
         _ => {
             let why = match has_token {
                 true => "not asked: an option for Experience Platform is missing or invalid",
                 false => "not asked: there is no access token",
             };
-            lines.extend(
-                ["sandbox", "permission", "object", "schema_fields"]
-                    .map(|id| Line::skipped(id, "Experience Platform", why)),
-            );
+            lines.push(Line::skipped("sandbox", "Experience Platform", why));
+            lines.extend(not_asked(why));
+            Destination::default()
         }
-    }
-    lines.extend(inlet::check(checks, destination.is_production).await);
+    };
     (lines, destination)
+}
+
+/// The skipped lines for a sandbox whose content was not read. `why` is the reason.
+fn not_asked(why: &str) -> [Line; 3] {
+    ["permission", "object", "schema_fields"].map(|id| Line::skipped(id, "Experience Platform", why))
 }
 
 /// Compares this machine's clock with the `Date` header of a response.
@@ -89,8 +96,8 @@ async fn token(checks: &Checks<'_>) -> Option<Line> {
     })
 }
 
-/// Text about a granted token: its expiry, scopes and organisation. The token itself does not contain the organisation
-/// in a documented form; only a request to Platform proves it.
+/// Text about a granted token: its expiry, its scopes, and the configured organisation. A token does not contain its
+/// own organisation in a documented form, so only a request to Platform proves that the configured one is right.
 fn granted(grant: &Grant, names: CredentialNames, stage: Option<&Stage>) -> String {
     let minutes = grant.expires_in.as_secs() / 60;
     let organisation = match stage {
@@ -108,7 +115,8 @@ fn granted(grant: &Grant, names: CredentialNames, stage: Option<&Stage>) -> Stri
     )
 }
 
-/// The step after IMS refused a credential, or after the secret could not be read; `None` if another try can succeed.
+/// The next step if IMS refused the credential or the secret could not be read; `None` if a repeated request can
+/// succeed.
 fn refusal_step(error: &TokenError, names: CredentialNames) -> Option<String> {
     let CredentialNames { client_id, client_secret, scopes } = names;
     Some(match error {
@@ -153,11 +161,17 @@ async fn objects_of(
     client: &ControlClient,
 ) -> (Vec<Line>, Destination) {
     let (line, is_production) = sandbox(stage, client).await;
+    let is_silent = line.level == Level::Unanswered;
     let mut lines = vec![line];
-    // If the sink's options do not contain the ids of this sandbox's objects, events may reach another sandbox. Until
-    // the options are compared with these ids, `is_production` is therefore either true or unknown.
+    if is_silent {
+        lines.extend(not_asked("not asked: Platform did not answer the request for the sandbox"));
+        return (lines, Destination::default());
+    }
+    // The sink's options may contain the ids of objects in another sandbox. Events then reach that sandbox. Therefore,
+    // "not a production sandbox" counts as unknown until the options have been compared with this sandbox's objects.
     let mut destination = Destination { is_production: is_production.filter(|known| *known), ..Destination::default() };
-    // `look_at_platform` sends several requests, each with the client's own time-out.
+    // `look_at_platform` sends several requests, each with the client's own time-out. This limit ends a look in which
+    // every answer arrives in time but all of them are slow.
     let observed = match tokio::time::timeout(4 * TIMEOUT, look_at_platform(client, stage, wish, checks.journal)).await
     {
         Ok(Ok(observed)) => observed,
@@ -178,13 +192,7 @@ async fn objects_of(
     lines.extend(objects::lines(&planned, Target::Platform, "object"));
     if let Some(error) = &observed.failure {
         lines.push(failed("object", &format!("{} {}", error.method, error.path), error));
-        let why = "not compared: the objects in the sandbox could not be read";
-        let open = [
-            ("schema_fields", "whether the schema has every field that this version writes"),
-            ("configuration", "the sink's configuration"),
-            ("settling", "when the flow and schema were last changed"),
-        ];
-        lines.extend(open.map(|(id, asked)| Line::skipped(id, asked, why)));
+        lines.extend(not_compared());
         return (lines, destination);
     }
     lines.extend(schema_fields(stage, client, &planned, &observed).await);
@@ -203,6 +211,17 @@ async fn objects_of(
         destination.flow_id = Some(values.flow_id);
     }
     (lines, destination)
+}
+
+/// The lines about everything that would be compared with the objects in the sandbox.
+fn not_compared() -> [Line; 3] {
+    let why = "not compared: the objects in the sandbox could not be read";
+    [
+        ("schema_fields", "whether the schema has every field that this version writes"),
+        ("configuration", "the sink's configuration"),
+        ("settling", "when the flow and schema were last changed"),
+    ]
+    .map(|(id, asked)| Line::skipped(id, asked, why))
 }
 
 /// The line about the sandbox, and whether the sandbox is a production sandbox.
@@ -253,7 +272,7 @@ fn permissions(planned: &Plan) -> Vec<Line> {
     planned.permissions.iter().map(line).collect()
 }
 
-/// Checks that the schema with which Platform validates has every field that this version writes.
+/// Checks that the schema in Platform, with the fields of its field groups, has every field that this version writes.
 async fn schema_fields(
     stage: &Stage,
     client: &ControlClient,
@@ -288,7 +307,7 @@ async fn schema_fields(
     })
 }
 
-/// Checks that the sink's variables contain the ids of the plan's objects.
+/// Checks that the sink's variables contain the inlet and the ids of the plan's objects.
 fn configuration(checks: &Checks<'_>, values: &PlatformValues) -> Vec<Line> {
     let inlet = |url: &str| url.parse::<InletUrl>().map(|inlet| inlet.batch_url().to_string()).unwrap_or_default();
     let configured = &checks.configured;

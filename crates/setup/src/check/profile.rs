@@ -36,12 +36,12 @@ fn asked(namespace: &str) -> String {
     format!("the test event in the profile of the test identity ({namespace})")
 }
 
-/// The search starts this many milliseconds before the event was sent: clocks differ, and a webhook's time has whole
-/// seconds.
+/// The searched time range starts this many milliseconds before the event was sent: clocks differ, and the time in a
+/// webhook has no fraction of a second.
 const EARLIER: i64 = 60_000;
 
-/// Polls the profile until it contains the event, or until the time is over. Neither the identity's value nor the
-/// request's path, which contains the value, is part of the line.
+/// Polls the profile until it contains the event, or until [`ProfileSearch::within`] has passed. The line contains
+/// neither the identity's value nor the path of the request, which contains the value.
 pub async fn event_in_profile(search: &ProfileSearch<'_>) -> Line {
     let asked = asked(search.namespace);
     let begun = tokio::time::Instant::now();
@@ -74,8 +74,7 @@ pub async fn event_in_profile(search: &ProfileSearch<'_>) -> Line {
     }
 }
 
-/// The line about an event that is not searched for although a test identity is given; `None` if the search is
-/// possible.
+/// The line with the reason why the profile of the test identity is not searched; `None` if the search is possible.
 #[must_use]
 pub fn profile_not_searched(
     source: &SourceName,

@@ -1,11 +1,11 @@
-//! Executes the removals one after the other.
+//! Executes the removals one after the other, in two parts: before and after the pipeline is drained.
 
 use customerio_api::{Deletion, WebhookUpdate};
 use platform::control::{
     Call, ControlClient, ControlError, ErrorKind, Kind, Object, delete_dataset, delete_object, delete_resource,
 };
 
-use super::{DestroyPlan, Removal};
+use super::{DestroyPlan, Drained, Removal};
 use crate::clients::{Clients, Progress, Report};
 use crate::error::SetupError;
 use crate::journal::Journal;
@@ -17,27 +17,47 @@ use crate::plan::Change;
 /// second one gets "not found".
 const ATTEMPTS: u32 = 4;
 
-/// Executes a plan that has no refusals. A removal is complete if the object does not exist; after a kill, a new plan
-/// continues.
+/// Executes the first part of a plan that has no refusals: disables the webhooks, so that no more events arrive. The
+/// services then deliver what is in Kafka.
+///
+/// # Errors
+/// [`SetupError`]; the webhooks that are already disabled stay disabled.
+pub async fn disable_webhooks(plan: &DestroyPlan, clients: &Clients, report: Report<'_>) -> Result<(), SetupError> {
+    for removal in plan.removals.iter().filter(|removal| is_disable(removal)) {
+        carry_out(removal, clients, report).await?;
+    }
+    Ok(())
+}
+
+/// Executes the second part of a plan that has no refusals: removes the objects. The removal of an object that no
+/// longer exists succeeds. After a kill, another run with a new plan continues.
 ///
 /// # Errors
 /// [`SetupError`]; completed removals are kept.
 pub async fn destroy(
     plan: &DestroyPlan,
+    _drained: &Drained,
     clients: &Clients,
     journal: &mut Journal,
     report: Report<'_>,
 ) -> Result<(), SetupError> {
-    for removal in &plan.removals {
-        let key = removal.key();
-        let change = if matches!(removal, Removal::Disable { .. }) { Change::Update } else { Change::Remove };
-        report(Progress::Begins { key: key.clone(), change });
-        let id = remove(removal, &key, clients).await?;
-        if change == Change::Remove {
-            journal.forget(&key)?;
-        }
-        report(Progress::Done { key, change, id });
+    for removal in plan.removals.iter().filter(|removal| !is_disable(removal)) {
+        carry_out(removal, clients, report).await?;
+        journal.forget(&removal.key())?;
     }
+    Ok(())
+}
+
+fn is_disable(removal: &Removal) -> bool {
+    matches!(removal, Removal::Disable { .. })
+}
+
+async fn carry_out(removal: &Removal, clients: &Clients, report: Report<'_>) -> Result<(), SetupError> {
+    let key = removal.key();
+    let change = if is_disable(removal) { Change::Update } else { Change::Remove };
+    report(Progress::Begins { key: key.clone(), change });
+    let id = remove(removal, &key, clients).await?;
+    report(Progress::Done { key, change, id });
     Ok(())
 }
 
@@ -46,7 +66,8 @@ async fn remove(removal: &Removal, key: &Key, clients: &Clients) -> Result<Strin
     match removal {
         Removal::Disable { source, webhook } => {
             let client = clients.customerio.get(source).ok_or_else(no_client)?;
-            // If the run ends after this request, the note tells the next `apply` that no person disabled the webhook.
+            // If the run ends after this request, the note in the name tells the next `apply` that no person disabled
+            // the webhook.
             let update = WebhookUpdate::of(webhook).disable();
             let update = match without_note(webhook.name()) {
                 Some(_) => update,

@@ -1,13 +1,19 @@
-//! Reads the objects in a sandbox that may be ours: those with the wanted name, and the one whose id is in the state
-//! file.
+//! Reads the objects in a sandbox that may be ours: those with our mark or the wanted name, and the one whose id is in
+//! the state file.
+//!
+//! A person may rename an object, and the state file may be lost. Therefore the lists are read without a filter by
+//! name, and the mark decides. The lists of Platform's Schema Registry contain no descriptions and so no marks; the
+//! module `resources` finds our field group and schema there.
 //!
 //! A list can miss an object that was created shortly before. If the state file has an intent, the list is read again
-//! until the object appears or the time is over; if it has an id, the object is looked up by that id.
+//! until the object appears or `Visibility::within` has passed. If the state file has an id, the object is requested by
+//! this id.
+
+mod resources;
 
 use platform::control::{
-    BaseConnection, Call, ControlClient, ControlError, ErrorKind, Kind, Namespace, Page, Resource, ResourceSummary,
-    base_connection, base_connections, dataset, datasets_named, flow, flows, namespaces, resource, resources,
-    source_connection, source_connections, target_connection, target_connections,
+    Call, ControlClient, ControlError, ErrorKind, Namespace, Page, base_connection, base_connections, dataset,
+    datasets, flow, flows, namespaces, source_connection, source_connections, target_connection, target_connections,
 };
 use tokio::time::Instant;
 
@@ -15,11 +21,11 @@ use crate::desired::PlatformWish;
 use crate::journal::Journal;
 use crate::key::Key;
 use crate::observed::PlatformObjects;
-use crate::plan::Candidate;
+use crate::plan::{Candidate, Wanted};
 use crate::stage::Stage;
-use crate::xdm_files::{EVENTS, titles};
+use crate::xdm_files::EVENTS;
 
-/// Reads all objects of Platform.
+/// Reads all namespaces, and the objects in the stage's sandbox that may be ours.
 pub(crate) async fn all_objects(
     client: &ControlClient,
     stage: &Stage,
@@ -27,10 +33,12 @@ pub(crate) async fn all_objects(
     journal: &Journal,
 ) -> Result<PlatformObjects, ControlError> {
     let mut objects = PlatformObjects::default();
+    // `resources` finds the schema through the dataset, and the field group through the schema, so the referring object
+    // is read first.
     let keys = [
-        Key::FieldGroup,
-        Key::Schema,
         Key::Dataset,
+        Key::Schema,
+        Key::FieldGroup,
         Key::BaseConnection,
         Key::SourceConnection,
         Key::TargetConnection,
@@ -43,7 +51,7 @@ pub(crate) async fn all_objects(
     Ok(objects)
 }
 
-/// Reads the object of a key again.
+/// Reads the object of a key, and replaces it in `objects`.
 pub(crate) async fn look_again(
     key: &Key,
     client: &ControlClient,
@@ -52,15 +60,14 @@ pub(crate) async fn look_again(
     journal: &Journal,
     objects: &mut PlatformObjects,
 ) -> Result<(), ControlError> {
-    let name = stage.name(EVENTS);
-    let property = Some(("name", name.as_str()));
-    let (group, schema) = titles(stage);
+    let (mark, name, source_id) = (stage.shared_mark(), stage.name(EVENTS), stage.source_id());
+    let wanted = Wanted { mark: &mark, name: &name, source_id: &source_id };
+    let search = Search { client, journal, key, wanted };
     match key {
         Key::Namespace(_) => objects.namespaces = all_namespaces(client, wish, journal).await?,
-        Key::FieldGroup => objects.field_groups = registry(client, journal, key, Kind::FieldGroup, &group).await?,
-        Key::Schema => objects.schemas = registry(client, journal, key, Kind::Schema, &schema).await?,
+        Key::FieldGroup | Key::Schema => resources::look_again(&search, stage, objects).await?,
         Key::Dataset => {
-            let listed = found(client, journal, key, &datasets_named(&name), dataset).await?;
+            let listed = search.found(&datasets(), dataset).await?;
             // A list does not contain a dataset's version, which is needed for a change.
             let mut whole = Vec::new();
             for listed in listed {
@@ -68,42 +75,13 @@ pub(crate) async fn look_again(
             }
             objects.datasets = whole;
         }
-        Key::BaseConnection => {
-            let named = base_connections(property);
-            let mut bases = with_source_id(client, &stage.source_id()).await?;
-            let others = match bases.is_empty() {
-                true => found(client, journal, key, &named, base_connection).await?,
-                // The `sourceId` is unique, so no other object can be the one that is still missing from the list.
-                false => client.list(&named).await?,
-            };
-            let is_new = |other: &BaseConnection| bases.iter().all(|base| base.id != other.id);
-            let new: Vec<_> = others.into_iter().filter(is_new).collect();
-            bases.extend(new);
-            objects.bases = bases;
-        }
-        Key::SourceConnection => {
-            objects.sources = found(client, journal, key, &source_connections(property), source_connection).await?;
-        }
-        Key::TargetConnection => {
-            objects.targets = found(client, journal, key, &target_connections(property), target_connection).await?;
-        }
-        Key::Flow => objects.flows = found(client, journal, key, &flows(property), flow).await?,
+        Key::BaseConnection => objects.bases = search.found(&base_connections(None), base_connection).await?,
+        Key::SourceConnection => objects.sources = search.found(&source_connections(None), source_connection).await?,
+        Key::TargetConnection => objects.targets = search.found(&target_connections(None), target_connection).await?,
+        Key::Flow => objects.flows = search.found(&flows(None), flow).await?,
         Key::Topic(_) | Key::Subject(_) | Key::Webhook(_) => {}
     }
     Ok(())
-}
-
-/// Reads the base connections with a `sourceId`, whatever their name is. Adobe documents the filter by a name only, so
-/// a refused filter finds nothing.
-async fn with_source_id(client: &ControlClient, source_id: &str) -> Result<Vec<BaseConnection>, ControlError> {
-    match client.list(&base_connections(Some(("auth.params.sourceId", source_id)))).await {
-        Ok(mut bases) => {
-            bases.retain(|base| base.params().and_then(|params| params.source_id.as_deref()) == Some(source_id));
-            Ok(bases)
-        }
-        Err(error) if matches!(*error.kind, ErrorKind::Rejected { .. }) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
 }
 
 /// Turns "not found" into `None`.
@@ -115,64 +93,64 @@ fn present<T>(result: Result<T, ControlError>) -> Result<Option<T>, ControlError
     }
 }
 
-/// Reads the objects of a list, and the object whose id is in the state file.
-async fn found<T: Candidate>(
-    client: &ControlClient,
-    journal: &Journal,
-    key: &Key,
-    list: &Call<Page<T>>,
-    one: fn(&str) -> Call<T>,
-) -> Result<Vec<T>, ControlError> {
-    let mut found = listed(client, list, journal, key).await?;
-    if let Some((id, created_at)) = missing_id(journal, key, |id| found.iter().any(|object| object.id() == id)) {
-        found.extend(present(client.send_when_visible(&one(&id), created_at).await)?);
-    }
-    Ok(found)
+/// The search for one of our objects.
+struct Search<'s> {
+    client: &'s ControlClient,
+    journal: &'s Journal,
+    key: &'s Key,
+    wanted: Wanted<'s>,
 }
 
-/// Reads a list, and reads it again while an object that was about to be created may not be visible yet.
-async fn listed<T>(
-    client: &ControlClient,
-    list: &Call<Page<T>>,
-    journal: &Journal,
-    key: &Key,
-) -> Result<Vec<T>, ControlError> {
-    let first = client.list(list).await?;
-    let is_open = first.is_empty() && journal.id(key).is_none();
-    let Some(created_at) = journal.created_at(key).filter(|_| is_open) else { return Ok(first) };
-    match client.find_when_visible(list, |_| true, created_at).await? {
-        Some(_) => client.list(list).await,
-        None => Ok(Vec::new()),
+impl Search<'_> {
+    /// Reads the objects of a list that may be ours, and the object whose id is in the state file.
+    async fn found<T: Candidate>(
+        &self,
+        list: &Call<Page<T>>,
+        one: fn(&str) -> Call<T>,
+    ) -> Result<Vec<T>, ControlError> {
+        let mut found = self.listed(list, |wanted, object| wanted.may_be(object)).await?;
+        if let Some((id, created_at)) = self.missing_id(|id| found.iter().any(|object| object.id() == id)) {
+            found.extend(present(self.client.send_when_visible(&one(&id), created_at).await)?);
+        }
+        Ok(found)
+    }
+
+    /// Reads the matching entries of a list. If there is none and the state file has an intent, reads the list again
+    /// until a created object must be visible.
+    async fn listed<T>(
+        &self,
+        list: &Call<Page<T>>,
+        is_wanted: fn(&Wanted<'_>, &T) -> bool,
+    ) -> Result<Vec<T>, ControlError> {
+        let first = self.matching(list, is_wanted).await?;
+        let is_open = first.is_empty() && self.journal.id(self.key).is_none();
+        let Some(created_at) = self.journal.created_at(self.key).filter(|_| is_open) else { return Ok(first) };
+        let is_wanted_here = |entry: &T| is_wanted(&self.wanted, entry);
+        match self.client.find_when_visible(list, is_wanted_here, created_at).await? {
+            Some(_) => self.matching(list, is_wanted).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn matching<T>(
+        &self,
+        list: &Call<Page<T>>,
+        is_wanted: fn(&Wanted<'_>, &T) -> bool,
+    ) -> Result<Vec<T>, ControlError> {
+        let mut all = self.client.list(list).await?;
+        all.retain(|entry| is_wanted(&self.wanted, entry));
+        Ok(all)
+    }
+
+    /// The id in the state file and the time of the create; `None` if an object with this id was already found.
+    fn missing_id(&self, is_found: impl Fn(&str) -> bool) -> Option<(String, Instant)> {
+        let id = self.journal.id(self.key).filter(|id| !is_found(id))?;
+        Some((id.to_owned(), self.journal.created_at(self.key).unwrap_or_else(Instant::now)))
     }
 }
 
-/// The id in the state file with the time of the create, if no found object has this id.
-fn missing_id(journal: &Journal, key: &Key, is_found: impl Fn(&str) -> bool) -> Option<(String, Instant)> {
-    let id = journal.id(key).filter(|id| !is_found(id))?;
-    Some((id.to_owned(), journal.created_at(key).unwrap_or_else(Instant::now)))
-}
-
-/// Reads field groups or schemas. A list contains only titles, so each one is requested by its id.
-async fn registry(
-    client: &ControlClient,
-    journal: &Journal,
-    key: &Key,
-    kind: Kind,
-    title: &str,
-) -> Result<Vec<Resource>, ControlError> {
-    let list: Call<Page<ResourceSummary>> = resources(kind, Some(title));
-    let listed = listed(client, &list, journal, key).await?;
-    let mut found = Vec::new();
-    for summary in &listed {
-        found.extend(present(client.send(&resource(kind, &summary.id, false)).await)?);
-    }
-    if let Some((id, created_at)) = missing_id(journal, key, |id| found.iter().any(|object| object.id == id)) {
-        found.extend(present(client.send_when_visible(&resource(kind, &id, false), created_at).await)?);
-    }
-    Ok(found)
-}
-
-/// Reads all namespaces, and reads them again while one that was about to be created is missing.
+/// Reads all namespaces. Reads them again while a wanted one is missing whose entry in the state file is so new that
+/// the namespace may not be visible yet.
 async fn all_namespaces(
     client: &ControlClient,
     wish: &PlatformWish,

@@ -15,11 +15,11 @@ use crate::observed::ObservedPlatform;
 use crate::plan::Permission;
 use crate::stage::Stage;
 
-/// Time limit for reading a sandbox whose objects are not read.
+/// Time limit for reading a sandbox without its objects.
 const SANDBOX_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads the stage's sandbox. Its content is not read if the sandbox is missing or not active, or has another tenant. If
-/// the content cannot be read, the result has the error and what was read before, such as the permissions.
+/// Reads the stage's sandbox, and the objects in it if the sandbox is active and the tenant is the configured one. If
+/// the objects cannot be read, the result contains the error and what was read before, such as the permissions.
 pub(crate) async fn look_at_platform(
     client: &ControlClient,
     stage: &Stage,
@@ -53,18 +53,19 @@ async fn content(
     Ok(())
 }
 
-/// Reads the stage's sandbox, of which nothing else is needed. Without a response in time, it counts as unknown.
+/// Reads the stage's sandbox without its objects. Returns `None` if the sandbox is missing, or if Platform does not
+/// respond in time.
 pub(crate) async fn sandbox_of(stage: &Stage, client: &ControlClient) -> Option<Sandbox> {
     let listed = tokio::time::timeout(SANDBOX_TIMEOUT, client.list(&usable_sandboxes())).await.ok()?.ok()?;
     listed.into_iter().find(|sandbox| sandbox.name == stage.sandbox.as_str())
 }
 
-/// Reads which of the needed permissions the credential has. Without a response they count as unknown: a request that
-/// lacks a permission reports it later.
+/// Reads which of the needed permissions the credential has. Without a response, all of them count as unknown, and a
+/// later request for which a permission is missing fails.
 async fn permissions(client: &ControlClient) -> BTreeMap<String, Option<bool>> {
     let unknown = || Permission::names().map(|name| (name.to_owned(), None)).collect();
     let Ok(reference) = client.send(&permission_reference()).await else { return unknown() };
-    // Adobe's documents spell some names differently, so only names from the service's list are used in the request.
+    // Adobe's documents and the service spell some names differently. The request contains only the service's names.
     let known: Vec<&str> = Permission::names().filter(|name| reference.permissions.contains(*name)).collect();
     let paths: Vec<String> = known.iter().map(|name| format!("/permissions/{name}")).collect();
     let asked: Vec<&str> = paths.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! Selects the object that is ours among the found ones.
+//! Selects our object among the objects that were found.
 
 use platform::control::{BaseConnection, Dataset, Flow, Resource, SourceConnection, TargetConnection};
 
@@ -6,7 +6,7 @@ use crate::key::Key;
 use crate::refusal::Refusal;
 use crate::stage::Mark;
 
-/// The tag of a dataset that contains the mark.
+/// Name of the dataset tag whose value is the mark.
 pub(crate) const TAG: &str = "customerio-aep";
 
 /// An object that may be ours.
@@ -77,7 +77,7 @@ impl Candidate for Dataset {
         &self.name
     }
 
-    /// Reads the mark from the tag, or else from the description, which a person may have changed.
+    /// Reads the mark from the tag if there is one, because a person may have changed the description.
     fn mark(&self) -> Option<Mark> {
         let tag = self.tags.get(TAG).and_then(|values| values.iter().find_map(|value| Mark::of_tag(value)));
         tag.or_else(|| mark_in(self.description.as_ref()))
@@ -106,7 +106,7 @@ impl<'c, C> Choice<'c, C> {
     }
 }
 
-/// The wanted object, by everything that can make another object stand in its way.
+/// The properties of our object. An unmarked object with the same name or `sourceId` conflicts with it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'w> {
     pub(crate) mark: &'w Mark,
@@ -115,8 +115,25 @@ pub(crate) struct Wanted<'w> {
     pub(crate) source_id: &'w str,
 }
 
-/// Selects our object among the candidates. Returns a refusal if several candidates are possible or one belongs to
-/// another stage.
+impl Wanted<'_> {
+    /// Returns true if an object may be ours. An object with our mark may have any name; one without our mark must have
+    /// the wanted name or `sourceId`.
+    pub(crate) fn may_be<C: Candidate>(&self, candidate: &C) -> bool {
+        self.is_marked(candidate) || self.is_in_the_way(candidate)
+    }
+
+    fn is_marked<C: Candidate>(&self, candidate: &C) -> bool {
+        candidate.mark().as_ref() == Some(self.mark)
+    }
+
+    /// Returns true if an object has the wanted name, or the `sourceId` of the stage.
+    fn is_in_the_way<C: Candidate>(&self, candidate: &C) -> bool {
+        candidate.name() == self.name || candidate.source_id() == Some(self.source_id)
+    }
+}
+
+/// Selects our object among the candidates. Returns a refusal if several candidates are possible, if the only one has
+/// no mark and must not be adopted, or if one belongs to another stage.
 pub(crate) fn choose<'c, C: Candidate>(
     key: &Key,
     candidates: &'c [C],
@@ -124,7 +141,7 @@ pub(crate) fn choose<'c, C: Candidate>(
     adopt: bool,
 ) -> Result<Choice<'c, C>, Box<Refusal>> {
     let Wanted { mark, name, source_id } = *wanted;
-    let ours: Vec<&C> = candidates.iter().filter(|candidate| candidate.mark().as_ref() == Some(mark)).collect();
+    let ours: Vec<&C> = candidates.iter().filter(|candidate| wanted.is_marked(*candidate)).collect();
     match ours.as_slice() {
         [] => {}
         [only] => return Ok(Choice::Ours(only)),
@@ -133,9 +150,7 @@ pub(crate) fn choose<'c, C: Candidate>(
             return Err(Refusal::SeveralMarked { key: key.clone(), ids, mark: mark.clone() }.into());
         }
     }
-    let has_source_id = |candidate: &C| candidate.source_id() == Some(source_id);
-    let is_in_the_way = |candidate: &&C| candidate.name() == name || has_source_id(candidate);
-    let namesakes: Vec<&C> = candidates.iter().filter(is_in_the_way).collect();
+    let namesakes: Vec<&C> = candidates.iter().filter(|candidate| wanted.is_in_the_way(*candidate)).collect();
     if let Some((other, of)) = namesakes.iter().find_map(|candidate| Some((candidate, candidate.mark()?))) {
         return Err(Refusal::OfAnotherStage {
             key: key.clone(),
@@ -196,6 +211,15 @@ mod tests {
     }
 
     #[test]
+    fn an_object_may_be_ours_if_it_has_our_mark_or_the_wanted_name() {
+        let mark = mark();
+        let wanted = Wanted { mark: &mark, name: "Events", source_id: "customerio-aep.dev" };
+        let may_be = |name: &str, description: &str| wanted.may_be(&flow("1", name, description));
+        assert!(may_be("renamed", &mark.on("Flow")) && may_be("Events", "by hand"));
+        assert!(!may_be("Other", "by hand") && !may_be("Other", "[customerio-aep/ACME@AdobeOrg/prod/*]"));
+    }
+
+    #[test]
     fn a_namesake_without_a_mark_is_adopted_only_if_allowed_and_unambiguous() {
         let namesake = flow("2", "Events", "by hand");
         assert_eq!(chosen(std::slice::from_ref(&namesake), false), Err("not_ours"));
@@ -206,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_connection_with_our_source_id_is_in_the_way_whatever_its_name_is() {
+    fn a_base_connection_with_our_source_id_and_another_name_is_refused_unless_it_is_adopted() {
         let base = |source_id: &str, description: &str| -> BaseConnection {
             let auth = json!({"specName": "Streaming Connection", "params": {"sourceId": source_id}});
             serde_json::from_value(json!({"id": "1", "name": "By hand", "description": description, "auth": auth}))

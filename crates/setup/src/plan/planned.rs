@@ -1,4 +1,4 @@
-//! The plan as a value.
+//! The types of a plan.
 
 use super::needs::Permission;
 use crate::key::{Key, Target};
@@ -146,7 +146,7 @@ pub struct Plan {
     pub production_sandbox: Option<String>,
     /// Number of brokers, and number of replicas of new topics; `None` if the topics are not part of the plan.
     pub brokers: Option<(usize, i32)>,
-    /// The reason why the objects in Platform could not be read, so that they are not part of the plan.
+    /// The error that prevented reading the objects in Platform. The plan then does not contain these objects.
     pub unread: Option<String>,
     /// True if the plan changes a schema or flow that receives events now. Platform loses events that are sent shortly
     /// after such a change.
@@ -177,7 +177,7 @@ impl Plan {
         self.permissions.iter().filter(|permission| permission.granted == Some(false))
     }
 
-    /// The refusals that do not concern a single source only.
+    /// The refusals that are not limited to one source.
     pub fn general_refusals(&self) -> impl Iterator<Item = &Refusal> {
         self.refusals.iter().filter(|refusal| refusal.source().is_none())
     }

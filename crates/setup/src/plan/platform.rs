@@ -112,7 +112,17 @@ impl<'p> Planner<'p> {
         self.plan.refusals.push(Refusal::ProfileEnabled { key, id, sandbox });
     }
 
-    /// The missing mark of an object that is being adopted.
+    /// Adds a note if some resources of the sandbox were not read: an object of this stage that a person renamed may be
+    /// among them.
+    fn note_unexamined(&mut self, key: &Key) {
+        let Some(count) = self.objects.unexamined.get(key) else { return };
+        let kind = key.kind();
+        self.plan.notes.push(format!(
+            "the descriptions of {count} more {kind}s in the sandbox were not read: if somebody renamed the {kind} of this stage, give it its former title, or name the state file with its id (--state), before a second one is created"
+        ));
+    }
+
+    /// The difference that an object without a mark gets if it is adopted.
     fn unmarked(&self) -> Difference {
         Difference::new("mark", "none", self.mark.as_str())
     }
@@ -174,6 +184,7 @@ impl<'p> Planner<'p> {
         let objects = self.objects;
         let Some(choice) = self.choose(&key, &objects.field_groups, &body.title) else { return unknown_id() };
         let Some((group, adopted)) = choice.found() else {
+            self.note_unexamined(&key);
             return self.add(Planned::create(key, body.title.clone(), PlatformStep::CreateFieldGroup(body)));
         };
         let definitions = group.document.get("definitions").and_then(serde_json::Value::as_object);
@@ -200,6 +211,7 @@ impl<'p> Planner<'p> {
         let objects = self.objects;
         let Some(choice) = self.choose(&key, &objects.schemas, &body.title) else { return unknown_id() };
         let Some((found, adopted)) = choice.found() else {
+            self.note_unexamined(&key);
             if self.wish.profile {
                 self.plan.permanent.push(Permanent { key: key.clone(), reason: PROFILE });
             }

@@ -37,7 +37,7 @@ mod tests {
     use crate::plan::Change;
 
     #[test]
-    fn the_rule_of_an_existing_subject_is_changed_only_with_adopt() {
+    fn the_compatibility_of_an_existing_subject_is_changed_only_with_adopt() {
         let planned = |exists, compatibility: Option<&str>, adopt| {
             let mut plan = Plan::default();
             let found = ObservedSubject { exists, compatibility: compatibility.map(str::to_owned) };

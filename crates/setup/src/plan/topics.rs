@@ -42,7 +42,8 @@ fn shown(difference: &TopicDifference) -> Difference {
     Difference::new(difference.setting, &difference.current, &difference.wanted)
 }
 
-/// Problems of topics that have fewer partitions than the raw topic: each record keeps its partition number.
+/// Problems of topics that have fewer partitions than the raw topic. Each record is written to the partition with the
+/// number that it has in the raw topic.
 fn too_few_partitions(wish: &TopicWish, found: &ObservedKafka) -> Vec<String> {
     let default = usize::try_from(wish.partitions).unwrap_or(0);
     let partitions = |name: &str| found.topics.get(name).map_or(default, |topic: &ObservedTopic| topic.partitions);

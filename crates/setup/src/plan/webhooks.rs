@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 use crate::stage::{Mark, Stage};
 use crate::step::{Step, WebhookDraft, WebhookStep};
 
-/// The host of Platform's inlets. A webhook with this host belongs to Adobe's own source.
+/// The host of Platform's inlets. A webhook with this host sends to Adobe's own source for Customer.io.
 const ADOBE_HOST: &str = "dcs.adobedc.net";
 
 pub(super) fn webhook_objects(
@@ -226,7 +226,7 @@ impl<'p> Planner<'p> {
             update = update.name(&self.mark.on(name));
         }
         if let Some(name) = without_note(webhook.name()).filter(|_| webhook.is_enabled()) {
-            // A person has enabled the webhook, so the note is no longer true.
+            // A person has enabled the webhook, so the note "not enabled yet" in its name is no longer true.
             update = update.name(name);
         }
         if let Some(events) = &wish.events {
@@ -284,7 +284,7 @@ impl<'p> Planner<'p> {
     }
 }
 
-/// A difference as text; for events, only those that are added or removed.
+/// Formats a difference. Of the events, it names only those that are added or removed.
 fn difference(change: &FieldChange) -> Difference {
     let names = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()

@@ -1,5 +1,5 @@
-//! Tests of bad input: each problem ends the run with one message that contains the cause and the remedy, and another
-//! run completes incomplete objects.
+//! Tests of bad input for `setup apply`: each problem ends the run with a message that contains the cause and the
+//! remedy. After the problem is fixed, another run completes the set-up.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ async fn a_wrong_secret_organisation_or_tenant_is_refused_before_the_first_write
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_permission_stops_before_the_first_write() {
+async fn a_missing_permission_stops_the_run_before_the_first_write() {
     for (permission, title) in [
         ("manage-schemas", "Manage Schemas"),
         ("manage-datasets", "Manage Datasets"),
@@ -108,7 +108,7 @@ async fn a_missing_permission_stops_before_the_first_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_permission_lost_during_the_run_stops_it_and_the_next_run_completes() {
+async fn a_permission_lost_during_a_run_stops_the_run_and_the_next_run_completes_the_set_up() {
     let world = World::start(fresh()).await;
     world.simulator.add_control_fault(ControlFault::status(403, 1).on("POST", "/catalog/dataSets"));
     let applied = run(&world, &desired(&stage("dev")), &Permit::default()).await.unwrap();
@@ -134,13 +134,14 @@ async fn each_problem_of_the_app_api_key_has_its_own_message() {
         let applied = world.apply(&desired(&dev), &clients, &Permit::default()).await.unwrap();
         let problem = applied.plan.problems.join(" ");
         assert!(problem.contains(words), "{key}: {problem}");
-        assert_eq!(signs(&applied.plan), "=9", "Platform is set up all the same");
+        assert_eq!(signs(&applied.plan), "=9", "Platform is set up in spite of the wrong App API key");
         let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
         assert_eq!((signs(&applied.plan).as_str(), world.webhooks(130_001).await.len()), ("=9 ~1", 1));
     }
 }
 
-/// Creates a schema with our title as a person would, optionally enabled for Profile. Returns its id.
+/// Creates a schema with the title of our schema and without our mark, as a person would. `profile` enables it for
+/// Profile. Returns the id of the schema.
 async fn schema_by_hand(world: &World, stage: &Stage, profile: bool) -> String {
     let mut body = serde_json::Map::new();
     let all_of = json!([{"$ref": "https://ns.adobe.com/xdm/context/experienceevent"}]);
@@ -160,7 +161,7 @@ async fn schema_by_hand(world: &World, stage: &Stage, profile: bool) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namesake_is_adopted_only_with_permission() {
+async fn a_schema_with_our_title_is_adopted_only_with_the_permit_to_adopt() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     let id = schema_by_hand(&world, &dev, false).await;
@@ -172,7 +173,7 @@ async fn a_namesake_is_adopted_only_with_permission() {
     let schema = plan.object(&setup::key::Key::Schema).unwrap();
     assert_eq!((schema.change.sign(), schema.id.as_deref()), ('~', Some(id.as_str())));
     run(&world, &desired(&dev), &adopt).await.unwrap();
-    // After the adoption, the schema carries our mark, and another run does not need the permission.
+    // After the adoption, the schema carries our mark, so another run does not need this permit.
     let applied = run(&world, &desired(&dev), &Permit::default()).await.unwrap();
     assert_eq!((signs(&applied.plan).as_str(), world.creates("/tenant/schemas")), ("=9 ~1", 1));
 }
@@ -277,15 +278,15 @@ async fn after_a_412_the_object_is_read_again_and_updated() {
 async fn the_error_for_a_title_in_use_contains_the_id_of_the_other_resource() {
     let world = World::start(ControlOptions { page_size: 100, ..fresh() }).await;
     let dev = stage("dev");
-    // A schema with the title of our field group: titles must be unique among schemas and field groups together.
+    // This schema has the title of our field group. A title must be unique among all schemas and field groups.
     let body = json!({
         "type": "object", "title": "Customer.io Message Event Details", "description": "by hand",
         "allOf": [{"$ref": "https://ns.adobe.com/xdm/context/experienceevent"}],
     });
     let body = serde_json::from_value(body).unwrap();
     let id = world.control(&dev, "sim-secret", |_| {}).send(&create_schema(&body)).await.unwrap().id;
-    // For a missing object, the run polls as long as the object may stay invisible. The shorter time makes the test
-    // fast.
+    // After "already exists", the run polls the lists for as long as a new object can be missing from them. A shorter
+    // time makes the test fast.
     let soon = |settings: &mut ControlSettings| settings.visibility.within = Duration::from_millis(50);
     let clients = Clients { platform: Some(world.control(&dev, "sim-secret", soon)), ..world.clients(&dev) };
     let error = text(world.apply(&desired(&dev), &clients, &Permit::default()).await);

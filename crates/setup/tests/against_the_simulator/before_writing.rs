@@ -1,4 +1,5 @@
-//! Tests of what must be known before the first write: the permissions, and the kind of the sandbox.
+//! Tests of what a plan must know before the first write: the permissions, and whether the sandbox is a production
+//! sandbox.
 
 use platform_sim::ControlFaultKind;
 use setup::desired::{Desired, Permit};

@@ -1,6 +1,6 @@
-//! Tests `check` with broken set-ups, as a table: each result contains the cause and the person who can fix it.
+//! Tests `check` with broken connections, in a table: each finding contains the cause and the person who can fix it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use platform::control::{
@@ -22,7 +22,7 @@ use sources::SourceName;
 use crate::gateway::{Behaviour, KEY, enabling, gateway, second_phase};
 use crate::world::{AT_ONCE, World, desired, fresh, stage};
 
-/// A complete working connection, which each row of the table changes.
+/// A complete working connection. Each row of [`TABLE`] breaks one part of it.
 struct Asked {
     world: World,
     desired: Desired,
@@ -85,6 +85,7 @@ impl Asked {
         let checks = Checks {
             desired: &self.desired,
             sources: vec![SourceName::default()],
+            unreadable_keys: BTreeSet::new(),
             platform_api: Some(self.world.simulator.ims_url().parse().unwrap()),
             clients: &clients,
             journal: &journal,
@@ -121,7 +122,7 @@ fn missing(permission: &str) -> ControlFaultKind {
     ControlFaultKind::MissingPermission { permission: permission.to_owned() }
 }
 
-/// Breaks one part of the connection. Each row of the table below contains the name of one case.
+/// Breaks one part of the connection. `row` is the first column of a row in [`TABLE`].
 async fn break_it(row: &str, asked: &mut Asked) {
     match row {
         "wrong client secret" => asked.secret = "wrong",
@@ -218,7 +219,8 @@ async fn break_it(row: &str, asked: &mut Asked) {
     }
 }
 
-/// Columns: the broken part, the id of the line about it, words in that line, and the person who can fix it.
+/// Columns: the broken part, the id of the line that reports it, words in this line, and the person who can fix the
+/// part.
 const TABLE: &[(&str, &str, &str, &str)] = &[
     ("wrong client secret", "ims", "secret is wrong, or the secret has expired", "you"),
     ("wrong scopes", "ims", "IMS_SCOPES", "you"),
@@ -337,7 +339,7 @@ async fn a_working_connection_has_no_findings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_view_permission_the_other_permissions_are_still_checked_and_nothing_is_left_out() {
+async fn without_a_view_permission_the_other_permissions_are_checked_and_all_skipped_checks_are_listed() {
     let asked = Asked::working().await;
     asked.fault(missing("view-datasets"));
     asked.fault(missing("manage-schemas"));
@@ -359,7 +361,7 @@ async fn the_line_about_the_token_contains_its_expiry_scopes_and_organisation() 
     for words in ["it expires in ", "scopes (IMS_SCOPES): openid", "ACME@AdobeOrg (PLATFORM_IMS_ORG"] {
         assert!(found.contains(words), "{words}: {found}");
     }
-    // The set-up has a credential of its own.
+    // With a separate credential for the set-up, the finding contains the variables of this credential.
     asked.names = CredentialNames::of_setup(true);
     asked.secret = "wrong";
     let line = line(asked.lines().await);

@@ -1,5 +1,5 @@
-//! Tests of objects that stand in the way of ours: the run ends after one window of visibility with a message that names
-//! the existing object.
+//! Tests of existing objects whose `sourceId` or title conflicts with ours: the run ends with a message that names the
+//! existing object. If the lists do not contain it, the run first waits until a new object must be visible.
 
 use std::time::Duration;
 
@@ -22,18 +22,18 @@ async fn base_by_hand(world: &World, stage: &Stage, source_id: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_id_of_another_sandbox_ends_the_run_after_one_window_of_visibility() {
+async fn a_source_id_that_exists_in_another_sandbox_ends_the_run_after_one_wait_for_visibility() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     base_by_hand(&world, &stage("prod"), &dev.source_id()).await;
     let before = world.creates("/flowservice/connections");
     let begun = std::time::Instant::now();
     let error = run(&world, &desired(&dev), &Permit::default()).await;
-    assert!(begun.elapsed() < Duration::from_secs(20), "not one window for each attempt: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "the run waited more than once: {:?}", begun.elapsed());
     let text = error.as_ref().unwrap_err().to_string();
     assert!(text.contains("customerio-aep.dev") && text.contains("in another sandbox"), "{text}");
     assert_eq!(refused(error), ["exists_elsewhere"]);
-    assert_eq!(world.creates("/flowservice/connections") - before, 2, "one repetition after the window");
+    assert_eq!(world.creates("/flowservice/connections") - before, 2, "one repetition after the wait");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,10 +53,10 @@ async fn a_base_connection_with_our_source_id_and_another_name_is_adopted_only_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_title_of_an_object_of_another_kind_ends_the_run_and_names_the_object() {
+async fn a_schema_with_the_title_of_our_field_group_ends_the_run_and_is_named_in_the_error() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
-    // Titles are unique over all kinds: a schema has the title of our field group.
+    // A schema gets the title of our field group. Titles must be unique among schemas and field groups together.
     let title = setup_title(&world, &dev).await;
     let body = json!({"type": "object", "title": title, "description": "by hand",
         "allOf": [{"$ref": "https://ns.adobe.com/xdm/context/experienceevent"}]});
@@ -64,11 +64,11 @@ async fn a_title_of_an_object_of_another_kind_ends_the_run_and_names_the_object(
     let id = world.control(&dev, "sim-secret", |_| {}).send(&create_schema(&body)).await.unwrap().id;
     let begun = std::time::Instant::now();
     let error = run(&world, &desired(&dev), &Permit::default()).await;
-    assert!(begun.elapsed() < Duration::from_secs(20), "one window of visibility, not one for each attempt");
+    assert!(begun.elapsed() < Duration::from_secs(20), "the run waited more than once");
     let text = error.as_ref().unwrap_err().to_string();
     assert!(text.contains(&id) && text.contains("field group") && text.contains("DEPLOYMENT"), "{text}");
     assert_eq!(refused(error), ["exists_elsewhere"]);
-    assert_eq!(world.creates("/tenant/fieldgroups"), 2, "one repetition after the window of visibility");
+    assert_eq!(world.creates("/tenant/fieldgroups"), 2, "one repetition after the wait");
 }
 
 /// The title that our field group gets.

@@ -1,5 +1,7 @@
-//! Tests that a run which is killed after any request, and run again, ends in the same state without duplicates (P11).
+//! Tests of promise P11: after a kill at any request, another run ends in the same state, without duplicate objects.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use platform_sim::{Break, ControlFault, ControlFaultKind, ControlOptions};
@@ -92,7 +94,7 @@ async fn killed_at(world: &World, desired: &Desired, clients: &Clients, request:
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    // `select!` drops the other future in the middle, like a killed process.
+    // `select!` drops the unfinished run, as a kill would end it.
     let was_killed = tokio::select! {
         biased;
         result = run => {
@@ -150,7 +152,7 @@ async fn p11_a_run_that_is_killed_repeatedly_converges() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p11_a_run_that_is_killed_at_any_request_to_customerio_converges() {
-    let runs: Vec<_> = (1..6).map(|request| tokio::spawn(converges_after_request_to_customerio(request))).collect();
+    let runs: Vec<_> = (1..9).map(|request| tokio::spawn(converges_after_request_to_customerio(request))).collect();
     for run in runs {
         run.await.unwrap();
     }
@@ -165,7 +167,8 @@ async fn converges_after_request_to_customerio(request: u64) {
     }
     world.api_fault(json!({"fault": "late", "millis": 60_000})).await;
     let permit = Permit::default();
-    // A run takes less than a second, so the simulator has executed the late request when the time-out ends the run.
+    // Without a late response, a run takes less than a second. So the simulator has executed the late request when the
+    // time-out ends the run.
     let run = world.apply(&desired, &clients, &permit);
     assert!(tokio::time::timeout(Duration::from_secs(4), run).await.is_err(), "request {request} was not reached");
     world.clear_api_faults().await;
@@ -209,6 +212,60 @@ async fn only_one_of_two_concurrent_runs_writes() {
     assert_converged(&world, &desired, &clients, "two runs at once").await;
 }
 
+/// Names the state file for the process in [`holds_the_lock_until_it_is_killed`].
+const STATE_FILE: &str = "SETUP_TEST_STATE_FILE";
+
+#[test]
+#[ignore = "the process that a_run_is_refused_until_the_process_that_holds_the_lock_is_killed starts"]
+fn holds_the_lock_until_it_is_killed() {
+    let Some(path) = std::env::var_os(STATE_FILE) else { return };
+    let _journal = Journal::open(std::path::Path::new(&path), Some(&stage("dev"))).unwrap();
+    writeln!(std::io::stdout(), "locked").unwrap();
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_refused_until_the_process_that_holds_the_lock_is_killed() {
+    let world = World::start(fresh()).await;
+    let stage = stage("dev");
+    let (desired, clients) = (desired(&stage), world.clients(&stage));
+    let permit = Permit::default();
+    let mut other = Command::new(std::env::current_exe().unwrap())
+        .args(["converge::holds_the_lock_until_it_is_killed", "--exact", "--ignored", "--nocapture"])
+        .env(STATE_FILE, world.state_file(&stage))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("locked")), "the other process did not get the lock");
+    let before = world.simulator.control_requests().len();
+    let error = world.apply(&desired, &clients, &permit).await.unwrap_err();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("on this machine") && text.contains("another machine"), "{text}");
+    assert_eq!((error.code(), world.simulator.control_requests().len()), ("state_file", before));
+    // The lock file still exists, but the operating system has released the lock.
+    world.apply(&desired, &clients, &permit).await.unwrap();
+    assert_converged(&world, &desired, &clients, "after the other process was killed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_another_machine_creates_after_the_state_was_read_are_not_created_again() {
+    let world = World::start(fresh()).await;
+    let stage = stage("dev");
+    let (desired, clients) = (desired(&stage), world.clients(&stage));
+    let permit = Permit::default();
+    let elsewhere = world.state_file(&stage).with_extension("elsewhere.json");
+    let mut journal = Journal::open(&elsewhere, Some(&stage)).unwrap();
+    let before = setup::look(&desired, &clients, &journal, &mut |_| {}).await.unwrap();
+    // The other machine has another state file, so the lock does not exclude its run.
+    world.apply(&desired, &clients, &permit).await.unwrap();
+    let applied = setup::apply::apply(&desired, &permit, &clients, &mut journal, before, &mut |_| {}).await.unwrap();
+    assert!(applied.changed.is_empty(), "{:?}", applied.changed);
+    assert_converged(&world, &desired, &clients, "a run on another machine").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_id_of_every_created_object_is_in_the_state_file() {
     let world = World::start(fresh()).await;
@@ -226,7 +283,7 @@ async fn the_id_of_every_created_object_is_in_the_state_file() {
 async fn an_object_that_is_created_after_the_client_time_out_is_not_created_twice() {
     let world = World::start(fresh()).await;
     let stage = stage("dev");
-    // The client's time-out is 5 s, and it searches for the object for another second.
+    // The client's time-out is 5 s. The run then searches for the object for another second.
     let late = ControlFaultKind::Delay { millis: 5300, before: true };
     world.simulator.add_control_fault(ControlFault::from(late).on("POST", "/catalog/dataSets").times(1));
     world.apply(&desired(&stage), &world.clients(&stage), &Permit::default()).await.unwrap();

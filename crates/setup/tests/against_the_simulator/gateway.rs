@@ -1,4 +1,4 @@
-//! Tests of the second phase, in which a webhook is enabled after a signed round trip.
+//! Tests of the second phase of `setup apply`, which enables a webhook after a signed round trip.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use setup::enable::{Enabling, Waiting, enable};
 use setup::journal::Journal;
 use setup::round_trip::RoundTrips;
 use sources::SourceName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
 
@@ -27,11 +27,11 @@ pub(crate) enum Behaviour {
     Right,
     AcceptsEverything,
     Redirects,
-    /// A proxy removes unusual white space from the body.
+    /// A proxy removes line breaks and tabs from the body.
     ChangesBodies,
     OtherServer,
     KafkaDown,
-    /// The gateway has another signing key than Customer.io.
+    /// The gateway and Customer.io have different signing keys.
     OtherKey,
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn gateway(behaviour: Behaviour) -> (String, Arc<AtomicUsize>) 
     (format!("http://{address}"), seen)
 }
 
-async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Arc<AtomicUsize>) {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, behaviour: Behaviour, seen: Arc<AtomicUsize>) {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -63,7 +63,7 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Arc<AtomicUsiz
     let header = |name: &str| {
         head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned)).unwrap_or_default()
     };
-    let length: usize = header("content-length").parse().unwrap();
+    let length: usize = header("content-length").parse().unwrap_or(0);
     while bytes.len() < end + length {
         stream.read_buf(&mut bytes).await.unwrap();
     }
@@ -120,7 +120,7 @@ async fn the_webhook_is_enabled_after_one_round_trip() {
     assert_eq!((waiting, signs.as_str()), (Vec::new(), "=10"));
     assert_eq!(world.webhooks(130_001).await[0]["disabled"], false);
     assert_eq!(seen.load(Ordering::SeqCst), 2, "one request with a wrong signature and one with a valid one");
-    // Another run has nothing to do, and does not call the gateway.
+    // A second run has nothing to do, and does not call the gateway.
     let (waiting, signs) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     assert_eq!((waiting, signs.as_str(), seen.load(Ordering::SeqCst)), (Vec::new(), "=10", 2));
 }
@@ -165,8 +165,8 @@ async fn each_problem_of_the_public_url_has_a_message_and_leaves_the_webhook_dis
     assert!(waiting[0].to_string().contains("cannot be resolved"), "{waiting:?}");
 }
 
-/// Starts a server whose certificate is not signed by a public authority. Returns its address.
-async fn self_signed() -> String {
+/// Starts a gateway with a certificate that no public authority has signed. Returns its address and the certificate.
+async fn self_signed() -> (String, reqwest::Certificate) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -178,15 +178,19 @@ async fn self_signed() -> String {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
-            tokio::spawn(async move { drop(acceptor.accept(stream).await) });
+            tokio::spawn(async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    serve(stream, Behaviour::Right, Arc::default()).await;
+                }
+            });
         }
     });
-    format!("https://localhost:{port}")
+    (format!("https://localhost:{port}"), reqwest::Certificate::from_der(made.cert.der()).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_self_signed_certificate_is_reported_and_the_webhook_stays_disabled() {
-    let (world, desired) = at(&self_signed().await).await;
+    let (world, desired) = at(&self_signed().await.0).await;
     let (waiting, _) = second_phase(&world, &desired, &enabling(Some(KEY), None)).await;
     let said = waiting[0].to_string();
     assert!(
@@ -197,15 +201,32 @@ async fn a_self_signed_certificate_is_reported_and_the_webhook_stays_disabled() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_only_this_machine_trusts_is_reported_and_the_webhook_stays_disabled() {
+    let (url, authority) = self_signed().await;
+    let (world, desired) = at(&url).await;
+    let round_trips = RoundTrips::with_installed(vec![authority]).unwrap();
+    let endpoint = &desired.webhooks[0].endpoint;
+    let problem = round_trips.check(endpoint, &SecretString::from(KEY)).await.unwrap_err();
+    assert_eq!(problem.code(), "private_authority", "{problem}");
+    let enabling = Enabling { round_trips, ..enabling(Some(KEY), None) };
+    let (waiting, _) = second_phase(&world, &desired, &enabling).await;
+    let said = waiting[0].to_string();
+    for words in ["Customer.io will not accept it", "public root certificates"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(world.webhooks(130_001).await[0]["disabled"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_a_person_disabled_is_enabled_only_with_enable_webhook() {
     let (url, seen) = gateway(Behaviour::Right).await;
     let (world, desired) = at(&url).await;
     let enabling = enabling(Some(KEY), None);
     let first = world.apply(&desired, &world.clients(&stage("dev")), &Permit::default()).await.unwrap();
-    assert!(first.plan.problems.is_empty(), "a new webhook is disabled by us: {:?}", first.plan.problems);
+    assert!(first.plan.problems.is_empty(), "a webhook that is not enabled yet: {:?}", first.plan.problems);
     second_phase(&world, &desired, &enabling).await;
     let webhook = world.webhooks(130_001).await[0].clone();
-    assert!(webhook["name"].as_str().unwrap().ends_with("/default]"), "the note is gone: {webhook}");
+    assert!(webhook["name"].as_str().unwrap().ends_with("/default]"), "the name still has the note: {webhook}");
     world.change_webhook(&webhook["id"], serde_json::json!({"disabled": true})).await;
 
     let clients = world.clients(&stage("dev"));
@@ -221,16 +242,16 @@ async fn a_webhook_that_a_person_disabled_is_enabled_only_with_enable_webhook() 
 
     let other = Permit { enable_webhooks: ["other".parse().unwrap()].into(), ..Permit::default() };
     phases(&world, &desired, &enabling, &other).await;
-    assert_eq!(world.webhooks(130_001).await[0]["disabled"], true, "only the named source's");
+    assert_eq!(world.webhooks(130_001).await[0]["disabled"], true, "the permit contains another source");
     let asked = Permit { enable_webhooks: [SourceName::default()].into(), ..Permit::default() };
     let (waiting, _) = phases(&world, &desired, &enabling, &asked).await;
     assert!(waiting.is_empty(), "{waiting:?}");
     assert_eq!(world.webhooks(130_001).await[0]["disabled"], false);
-    assert_eq!(seen.load(Ordering::SeqCst), round_trips + 2, "after a round trip");
+    assert_eq!(seen.load(Ordering::SeqCst), round_trips + 2, "the webhook is enabled after a round trip");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_a_person_enabled_loses_the_not_enabled_note() {
+async fn apply_removes_the_not_enabled_note_from_a_webhook_that_a_person_enabled() {
     let (url, _) = gateway(Behaviour::Right).await;
     let (world, desired) = at(&url).await;
     let clients = world.clients(&stage("dev"));

@@ -11,6 +11,8 @@ mod drift;
 mod gateway;
 mod profile;
 mod removal;
+mod silent;
+mod sources;
 mod stages;
 mod switch;
 mod webhook_input;

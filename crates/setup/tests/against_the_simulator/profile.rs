@@ -59,7 +59,7 @@ impl WithProfile {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_read_back_by_its_identity() {
+async fn an_event_is_read_back_from_profile_by_its_identity() {
     let stage = WithProfile::start().await;
     let missing = stage.search("ev-1", "Email", "test@example.com").await;
     assert!(

@@ -25,7 +25,7 @@ async fn two_stages_in_one_workspace_do_not_change_each_others_objects() {
     assert!(later.iter().all(|request| request.sandbox.as_deref() == Some("prod")));
     let both = world.webhooks(130_001).await;
     assert_eq!(both.len(), 2);
-    assert_eq!(both[0], of_dev[0], "the other stage's webhook is as it was");
+    assert_eq!(both[0], of_dev[0], "the webhook of the other stage is unchanged");
     for (desired, stage) in [(&in_dev, &dev), (&in_prod, &prod)] {
         let plan = world.plan(desired, &world.clients(stage), &confirmed).await.unwrap();
         assert_eq!(signs(&plan), "=9 ~1");

@@ -160,7 +160,7 @@ fn canary_of(gateways: Counted<'_>) -> Canary<Counted<'_>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stored_event_of_the_family_enables_all_events() {
+async fn a_canary_enables_all_events_after_a_gateway_stored_the_first_one() {
     let ready = Ready::with(Behaviour::Right).await;
     let end = ready.canary(Counted::new(&ready.world, Some("email_sent"))).await.unwrap();
     assert_eq!(end, CanaryEnd::Widened { gateway: "gateway:9464".to_owned(), events: 72 });
@@ -175,7 +175,7 @@ async fn a_stored_event_of_the_family_enables_all_events() {
     assert!(!plan.has_changes() && plan.problems.is_empty(), "{:?}", plan.problems);
 }
 
-/// An update contains the whole webhook, so an update of the webhook's state before the change would undo the change.
+/// An update contains the whole webhook. An update that is based on a read before the person's change would undo it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_by_a_person_during_the_canary_is_kept() {
     for event in [Some("email_sent"), None] {
@@ -222,7 +222,7 @@ async fn a_refused_event_disables_the_webhook_and_another_canary_can_follow() {
     assert_eq!((&webhook["disabled"], webhook["events"].as_array().unwrap().len()), (&json!(true), 72));
     assert!(webhook["name"].as_str().unwrap().ends_with("(not enabled yet)"), "{webhook}");
     let plan = ready.world.plan(&ready.desired, &ready.clients, &Permit::default()).await.unwrap();
-    assert!(plan.problems.is_empty(), "only the canary disabled it: {:?}", plan.problems);
+    assert!(plan.problems.is_empty(), "the canary, and no person, disabled the webhook: {:?}", plan.problems);
     let again = ready.canary(Counted::new(&ready.world, Some("email_sent"))).await.unwrap();
     assert_eq!(again, CanaryEnd::Refused { gateway: "gateway:9464".to_owned() });
 }
@@ -244,7 +244,7 @@ async fn the_next_run_finishes_the_canary_of_a_killed_run() {
     let end = ready.canary(Counted::new(&ready.world, Some("email_sent"))).await.unwrap();
     assert!(matches!(end, CanaryEnd::Widened { .. }), "{end:?}");
 
-    // The run is killed after it enabled the webhook: an event that was refused while no run watched still counts.
+    // The run is killed after it enabled the webhook. The next run also counts the events that arrived in between.
     for (behaviour, is_widened) in [(Behaviour::Right, true), (Behaviour::OtherKey, false)] {
         let ready = Ready::with(behaviour).await;
         ready.killed_in_look(1).await;
@@ -262,7 +262,7 @@ async fn the_next_run_finishes_the_canary_of_a_killed_run() {
         assert_eq!(ready.journal().canary(&SourceName::default()), None);
     }
 
-    // The state file is lost: the next run compares with the counts of its own first read.
+    // The state file is lost. The next run compares later counts with those of its own first read.
     let ready = Ready::with(Behaviour::Right).await;
     ready.killed_in_look(1).await;
     std::fs::remove_file(ready.world.state_file(&stage("dev"))).unwrap();
@@ -271,7 +271,7 @@ async fn the_next_run_finishes_the_canary_of_a_killed_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_enabled_if_the_canary_cannot_have_an_outcome() {
+async fn a_canary_whose_conditions_are_not_met_enables_nothing() {
     let mut ready = Ready::with(Behaviour::Right).await;
     let silent =
         Counted { unanswered: vec!["b:9464: nothing listens there".to_owned()], ..Counted::new(&ready.world, None) };

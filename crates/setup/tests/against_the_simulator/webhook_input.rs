@@ -1,4 +1,5 @@
-//! Tests of bad input for webhooks: each problem ends the run before the first write, and another run completes it.
+//! Tests of bad input for webhooks: each problem ends the run before the webhook is changed. After the problem is
+//! fixed, another run completes the set-up.
 
 use setup::desired::Permit;
 
@@ -40,7 +41,7 @@ async fn a_webhook_with_our_endpoint_is_adopted_or_refused_but_not_duplicated() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_on_another_host_is_moved_only_if_the_permit_contains_the_host() {
+async fn the_endpoint_is_moved_to_another_host_only_if_the_permit_contains_the_old_host() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     run(&world, &desired(&dev), &Permit::default()).await.unwrap();
@@ -74,7 +75,7 @@ async fn two_webhooks_with_our_mark_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_several_workspaces_no_webhook_is_changed_or_adopted_before_the_workspace_is_named() {
+async fn with_several_workspaces_a_webhook_is_changed_only_if_the_workspace_is_named() {
     let world = World::start(fresh()).await;
     let dev = stage("dev");
     run(&world, &desired(&dev), &Permit::default()).await.unwrap();

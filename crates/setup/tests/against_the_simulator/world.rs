@@ -24,7 +24,7 @@ use setup::plan::{Plan, plan};
 use setup::stage::Stage;
 use sources::SourceName;
 
-/// Time during which a created object may stay invisible in these tests.
+/// Time for which the client accepts that a new object is invisible.
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// Number of worlds that a test uses concurrently. Most of the time, each world waits for the request limit of

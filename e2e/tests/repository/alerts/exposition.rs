@@ -1,11 +1,11 @@
-//! The metrics of the services, from the snapshots that pin their expositions.
+//! The metrics of the services, read from the snapshots of their `/metrics` pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::promql::Selector;
 
-/// Folders with snapshots that pin metrics.
+/// Folders with snapshots of `/metrics` pages.
 const FOLDERS: [&str; 5] = [
     "ingest-gateway/src/snapshots",
     "transformer/src/snapshots",
@@ -17,8 +17,8 @@ const FOLDERS: [&str; 5] = [
 /// Labels that Prometheus adds.
 const ADDED: [&str; 3] = ["job", "instance", "namespace"];
 
-/// Label values that no snapshot shows: `build_info` is pinned for only one of the three services, and `metric` is
-/// `other` only for events whose metric is not in the catalogue.
+/// Label values that no snapshot contains: only one of the three services has a snapshot of `build_info`, and `metric`
+/// is `other` only for events whose metric is not in the catalogue.
 const FURTHER_VALUES: [(&str, &str); 3] = [("metric", "other"), ("service", "ingest-gateway"), ("service", "sink")];
 
 /// A metric with its description.
@@ -56,7 +56,7 @@ impl Exposition {
         exposition
     }
 
-    /// Adds the one metric of kube-state-metrics that an alert uses (documented in its `job-metrics.md`).
+    /// Adds the one metric of kube-state-metrics that an alert uses (`job-metrics.md` of that project documents it).
     pub(crate) fn with_kube_state_metrics(mut self) -> Self {
         self.read("# TYPE kube_job_status_failed gauge\nkube_job_status_failed{job_name=\"j\",reason=\"r\"} 1");
         self
@@ -144,15 +144,15 @@ impl Exposition {
     }
 }
 
-/// Whether the label has this value, or a value that begins with the text before the first `.`, `(` or `$`.
+/// Whether the label has the value `asked`. In a pattern, only the text before the first `.`, `(` or `$` is compared.
 fn fits(label: &str, asked: &str, values: &BTreeSet<String>) -> bool {
     let fixed = asked.split(['.', '(', '$']).next().unwrap();
     let by_prefix = fixed.len() < asked.len() && values.iter().any(|value| value.starts_with(fixed));
     by_prefix || values.contains(asked) || FURTHER_VALUES.contains(&(label, asked))
 }
 
-/// Returns the metrics that a text mentions: `customerio_…` with at least three words, and without the placeholders of
-/// a pattern.
+/// Returns the metrics that a text mentions: names that begin with `customerio_`, have at least three words and contain
+/// no placeholder (`*` or `…`).
 pub(crate) fn names_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "_*…".contains(c)));
     let words = words.filter(|word| word.starts_with("customerio_") && !word.contains(['*', '…']));

@@ -1,4 +1,4 @@
-//! Generates `docs/metrics.md` from the pinned expositions and from the alert rules.
+//! Generates `docs/metrics.md` from the services' metrics ([`Exposition`]) and from the alert rules.
 //! `UPDATE_DOCS=1 cargo test -p e2e --test repository page` updates the page.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -21,7 +21,7 @@ impl<'t> Reader<'t> {
         self.rest = self.rest.trim_start();
     }
 
-    /// Takes the characters before the first one that does not fit.
+    /// Takes characters as long as `fits` returns true for them.
     fn take(&mut self, fits: impl Fn(char) -> bool) -> &'t str {
         let end = self.rest.find(|c| !fits(c)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
@@ -83,7 +83,7 @@ fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
-/// Returns the metrics of an expression, in order.
+/// Returns the metrics of an expression, in the order in which they occur.
 pub(crate) fn selectors(expression: &str) -> Vec<Selector> {
     let mut reader = Reader { rest: expression };
     let mut found = Vec::new();
@@ -111,7 +111,7 @@ pub(crate) fn selectors(expression: &str) -> Vec<Selector> {
 }
 
 #[test]
-fn exactly_the_metrics_of_an_expression_are_found() {
+fn metrics_in_an_expression_are_found_but_functions_and_labels_are_not() {
     let names = |expression: &str| selectors(expression).into_iter().map(|selector| selector.name).collect::<Vec<_>>();
     assert_eq!(names("sum by (namespace, le) (rate(a_bucket{x=\"b_total\"}[5m])) > 1e3"), ["a_bucket"]);
     assert_eq!(names("a * on (job) group_left () b unless c offset 1h or absent(d)"), ["a", "b", "c", "d"]);
@@ -123,7 +123,7 @@ fn exactly_the_metrics_of_an_expression_are_found() {
 }
 
 #[test]
-fn the_matchers_of_a_metric_are_found() {
+fn each_metric_is_found_with_the_label_operator_and_value_of_its_matchers() {
     let found = selectors(r#"a{code="401", source!="unknown",job=~".*(x|\"y\").*"} / b"#);
     let matcher = |label: &str, operator: &str, value: &str| (label.to_owned(), operator.to_owned(), value.to_owned());
     let first =

@@ -1,4 +1,4 @@
-//! Checks that every variable reaches the services and the commands that read it.
+//! Checks that Docker Compose passes every variable to the services and the commands that read the variable.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -7,7 +7,7 @@ use e2e::process::binary;
 
 use super::{LIVE, SERVICES, Variables, environment, read};
 
-/// Returns the variables in the tables of `docs/configuration.md`, each with the services of Docker Compose that have it.
+/// Returns the variables in the tables of `docs/configuration.md`, each with its services in Docker Compose.
 fn documented_variables() -> Vec<(String, Vec<&'static str>)> {
     let page = read("docs/configuration.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -22,7 +22,7 @@ fn documented_variables() -> Vec<(String, Vec<&'static str>)> {
     rows.map(variable).collect()
 }
 
-/// Returns the name in Docker Compose of a service in `docs/configuration.md`.
+/// Converts the name of a service in `docs/configuration.md` to its name in Docker Compose.
 fn compose_service(name: &str) -> &'static str {
     match name {
         "gateway" => "ingest-gateway",
@@ -42,7 +42,7 @@ const NOT_PASSED_ON: [(&str, &str); 5] = [
     ("KAFKA_GROUP_ID", "transformer and sink need different groups: TRANSFORMER_GROUP_ID and SINK_GROUP_ID"),
 ];
 
-/// Variables that have a value in Docker Compose although they are not set.
+/// Variables for which `docker-compose.yml` has a default value.
 const WITH_DEFAULT: [&str; 6] = [
     "KAFKA_BOOTSTRAP_SERVERS",
     "RECEIPTS_TOPIC",
@@ -82,7 +82,7 @@ fn every_documented_variable_reaches_its_services_unless_it_is_listed_with_a_rea
 }
 
 #[test]
-fn services_and_tools_use_the_same_consumer_groups() {
+fn the_cli_and_the_console_get_the_consumer_groups_of_the_services() {
     let set = Variables::from([
         ("TRANSFORMER_GROUP_ID".to_owned(), "t".to_owned()),
         ("SINK_GROUP_ID".to_owned(), "s".to_owned()),
@@ -95,7 +95,7 @@ fn services_and_tools_use_the_same_consumer_groups() {
     }
 }
 
-/// Returns the variables that the help of a command of `customerio-aep` names.
+/// Returns the environment variables in the help of a command of `customerio-aep`.
 fn variables_of_command(arguments: &[&str]) -> Vec<String> {
     let output = Command::new(binary("customerio-aep")).env_clear().args(arguments).arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
@@ -104,7 +104,7 @@ fn variables_of_command(arguments: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_tool_and_the_console_get_the_variables_of_their_commands() {
+fn the_cli_and_the_console_get_every_variable_that_their_commands_read() {
     let commands: [(&str, &[&str]); 6] = [
         ("console", &["console"]),
         ("cli", &["setup", "apply"]),

@@ -1,10 +1,10 @@
-//! Finds circles of imports between files. An import is a `use` line that begins with `crate`, `super`, `self` or a
-//! module that the file declares, and leads to the file of the same crate that it names. The rule: no path of imports
-//! leads back to its start. Declaring a module and re-exporting its items (`mod`, `pub use module::Item`) are not
-//! imports, and test modules are not read.
+//! Finds circles of imports between the files of a crate. An import is a `use` line that begins with `crate`, `super`,
+//! `self` or a module that the file declares. It leads from its file to the file of the imported module. The rule: no
+//! chain of imports leads back to its start. Declaring a module and re-exporting its items (`mod`,
+//! `pub use module::Item`) are not imports, and test modules are not read.
 //!
-//! The rule does not see paths outside of `use` lines (`super::LIMIT` or `child::run()` in a body), so a parent may call
-//! its children, and they may use what the parent declares.
+//! The rule does not see paths outside of `use` lines (`super::LIMIT` or `child::run()` in a body). So a parent may
+//! call its children, and the children may use what the parent declares.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,8 @@ fn module(path: &str) -> Option<(&str, Vec<String>)> {
     (!is_test && !file.starts_with("bin/")).then(|| (member, if is_root { Vec::new() } else { segments }))
 }
 
-/// Returns the paths in the `use` lines of a text. The ones that begin with a module of the file begin with `self`.
+/// Returns the paths in the `use` lines of a text. A path that begins with a module of the file is prefixed with
+/// `self::`.
 fn imports(text: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();
     let children: Vec<&str> =
@@ -75,7 +76,7 @@ fn expand(before: &str, tree: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Returns the module of a path, seen from another module: the longest part of the path that is a file.
+/// Resolves a path that is used in the module `from`: returns the longest beginning of the path that is a file.
 fn target(from: &[String], path: &str, modules: &BTreeSet<Vec<String>>) -> Vec<String> {
     let mut segments = path.split("::").peekable();
     let mut current = from.to_vec();
@@ -130,7 +131,7 @@ pub(crate) fn circles(sources: &BTreeMap<String, String>) -> Vec<String> {
     found
 }
 
-/// Returns the modules that can be reached through the imports of a module, over any number of files.
+/// Returns the modules that a module imports, directly or through the imports of other modules.
 fn reachable<'e>(
     module: &Vec<String>,
     edges: &'e BTreeMap<Vec<String>, Vec<Vec<String>>>,

@@ -31,7 +31,7 @@ fn name(line: &str) -> Option<&str> {
     before.split_whitespace().all(is_qualifier).then_some(&after[..end])
 }
 
-/// Returns the number of lines of the function that begins with the first line; `None` if it has no body.
+/// Returns the number of lines of the function that begins in the first of these lines; `None` if it has no body.
 fn length(lines: &[&str]) -> Option<usize> {
     let indentation = lines[0].len() - lines[0].trim_start().len();
     for (index, line) in lines.iter().enumerate() {

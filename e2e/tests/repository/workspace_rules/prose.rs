@@ -4,7 +4,7 @@ use super::words;
 
 /// Maximum number of characters of a line.
 const LENGTH: usize = 120;
-/// Pages that tests write, and a specification of the mapping that tests read.
+/// Pages that are not checked: two that tests generate, and a specification of the mapping that tests read.
 const GENERATED: [&str; 3] = ["docs/mapping.md", "docs/outcomes.md", "crates/mapping/tests/data/reference.md"];
 
 /// Describes every line that is too long. Tables, code and comments are not prose.
@@ -17,7 +17,7 @@ fn too_long(path: &str, text: &str) -> Vec<String> {
         }
         let is_other = is_code || trimmed.starts_with('|') || trimmed.starts_with("<!--");
         let length = line.chars().count();
-        // A line without a space after its mark, such as a long address, cannot be wrapped.
+        // A line without a space after its list or quote mark, such as a long address, cannot be wrapped.
         if length > LENGTH && !is_other && trimmed.trim_start_matches(['-', '>', ' ']).contains(' ') {
             found.push(format!("{path}:{}: {length} characters; wrap the line at {LENGTH}", number + 1));
         }
@@ -35,7 +35,7 @@ fn lines_of_hand_written_pages_have_at_most_120_characters() {
 }
 
 #[test]
-fn a_long_line_is_found_unless_it_is_a_table_code_or_an_address() {
+fn long_lines_are_reported_except_table_rows_code_comments_and_addresses() {
     let line = |length: usize| format!("- a {}", "b".repeat(length - 4));
     assert_eq!(too_long("x.md", &line(120)), [""; 0]);
     assert_eq!(too_long("x.md", &format!("# x\n\n{}\n", line(121))), ["x.md:3: 121 characters; wrap the line at 120"]);

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-/// The last commit before the rule. Earlier subjects are not checked.
+/// The last commit before the rule. The subjects of this commit and of earlier ones are not checked.
 const BEFORE: &str = "0c847e2cd212e7ad0c9d2f0cbaa535295e370ffa";
 /// Maximum number of characters, so that lists of commits show a subject whole.
 const LENGTH: usize = 72;

@@ -1,10 +1,10 @@
-//! Finds product code that names a topic's variable or its default name. `contract` declares both, and `settings` has the
-//! options, so that an option or a topic cannot be declared a second time with another default.
+//! Finds product code that contains the name of a topic's variable, or a topic's default name. Only `contract` declares
+//! these names, and only `settings` declares the options: a second declaration could have another default.
 
 use contract::Topic;
 
-/// Files whose messages tell a person which variable to change, and the reason why they name it. A text that is only the
-/// name is a breach there as well.
+/// Files that may name a topic's variable in a message, with the message. A string that consists only of the variable's
+/// name is a breach in these files as well.
 const EXCEPTIONS: [(&str, &str); 6] = [
     ("ingest-gateway/src/config.rs", "the message that two topics are equal"),
     ("transformer/src/config.rs", "the message that two topics are equal"),

@@ -97,7 +97,7 @@ fn matches(entry: &Entry, words: &[Word]) -> bool {
     words.len() >= entry.words.len() && entry.words.iter().zip(words).enumerate().all(same)
 }
 
-/// Whether `letter` means a dead letter although `dead` is missing, and not a letter of the alphabet.
+/// Whether this word is `letter` or `letters` in the meaning of a dead letter, without `dead` before it.
 fn is_dead_letter_without_dead(words: &[Word], index: usize) -> bool {
     let word = &words[index];
     let next = words.get(index + 1).map_or("", |next| next.text.as_str());
@@ -175,7 +175,8 @@ fn no_file_uses_a_listed_word() {
         .unwrap()
         .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
         .collect();
-    // This module quotes listed words, and the current schema is a released one until a field is added.
+    // This module quotes listed words. Until a field is added, the current schema equals a released one, which must not
+    // change.
     files.retain(|(path, text)| !path.ends_with("workspace_rules/words.rs") && !released.contains(text));
     let mut found: Vec<String> = files.iter().flat_map(|(path, text)| uses(&entries, path, text)).collect();
     found.sort_unstable();
@@ -183,7 +184,7 @@ fn no_file_uses_a_listed_word() {
 }
 
 #[test]
-fn files_of_every_kind_that_people_read_are_checked_but_not_inputs_of_tests_and_code_of_others() {
+fn sources_documents_and_pages_are_checked_but_not_test_inputs_or_third_party_code() {
     for checked in [
         "sink/src/lib.rs",
         "docs/console.md",

@@ -1,5 +1,6 @@
-//! A gateway with a slow clock. An event that seems to be some hours ahead gets the receive time (`received-at`). An
-//! event that seems to be days ahead becomes a dead letter, which can be replayed once the clock is correct.
+//! If a gateway's clock is slow, the time of an event is ahead of its receive time (`received-at`). If it is some hours
+//! ahead, the event gets the receive time. If it is days ahead, the event becomes a dead letter, which can be replayed
+//! once the clock is correct.
 
 use contract::Partition;
 use e2e::accounting::{assert_accepted, read};
@@ -11,8 +12,8 @@ use kafka::record::header;
 
 use super::{SOON, dead_letters, somebody};
 
-/// Writes a webhook with the event time 1,700,000,000 s and the `received-at` of a gateway whose clock is `behind`
-/// seconds slow.
+/// Writes a webhook with the event time 1,700,000,000 s and the `received-at` of a gateway whose clock is slow by
+/// `behind` seconds.
 fn write(pipeline: &Pipeline, id: &str, behind: i64) {
     let settings = ProducerSettings {
         delivery_timeout: SOON,

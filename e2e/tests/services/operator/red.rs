@@ -116,7 +116,7 @@ fn commands_exit_3_within_ten_seconds_when_kafka_does_not_respond() {
         &["dead-letters", "list"],
         &["setup", "plan", "--only", "kafka"],
     ] {
-        // The first command of a test process compiles the binaries.
+        // The first call of `command` in a test process compiles the binaries. The measured time does not include this.
         let mut command = command("customerio-aep", &[("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1".to_owned())]);
         let begun = std::time::Instant::now();
         let output = command.args(arguments).arg("--json").output().unwrap();

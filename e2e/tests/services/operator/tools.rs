@@ -1,5 +1,5 @@
-//! Commands for a person's daily work: find an event and wait for its end, send an event and follow it, show the
-//! status, watch events as they end.
+//! Commands for daily work: find an event and wait for its outcome, send an event and follow it, show the status, and
+//! watch events as they get their outcomes.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -48,7 +48,7 @@ fn find_wait_accepts_an_event_or_delivery_id_and_returns_when_the_event_has_an_o
     let (code, _, problems) = pipeline.operate(&["find", "no-such-event", "--wait", "1s"]);
     assert!(code == Some(3) && problems.contains("nothing was found in 1 s"), "{problems}");
 
-    // A command that waits for an event ends when the event ends.
+    // `find --wait` ends when the event has an outcome.
     let (waits, sink) = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| pipeline.operate(&["find", "delivery-ours", "--wait", "60s"]));
         let sink = pipeline.sink();
@@ -115,13 +115,13 @@ fn send_follow_shows_the_steps_of_an_event_until_the_event_has_ended() {
         "{text}"
     );
 
-    // This delivery has the same id, but its body cannot be mapped: it is a dead letter, although the first one was
-    // accepted.
+    // A further delivery has the same id, but its body cannot be mapped: it becomes a dead letter, although the first
+    // delivery was accepted.
     let path = file(&pipeline, "broken-again.json", br#"{"event_id":"odd","object_type":"email"}"#);
     let (code, text, _) = run(&variables, &["send", "--body", &path, "--follow"]);
     assert!(code == Some(1) && text.contains("odd: dead letter, open"), "{text}");
 
-    // An event whose id is mapped to a hash has one history.
+    // The id `a:b` is mapped to a hash. The commands still find the webhook and its typed record as one event.
     let hashed = file(&pipeline, "hashed.json", somebody("a:b").as_bytes());
     let (code, text, problems) = run(&variables, &["send", "--body", &hashed, "--follow"]);
     assert!(code == Some(0) && text.contains("a:b: accepted"), "{text}{problems}");
@@ -222,7 +222,7 @@ fn status_exits_0_if_healthy_1_if_bad_and_3_if_only_a_query_failed() {
     let wrong = e2e::pipeline::with(outside, &[("IMS_CLIENT_SECRET", "another-secret")]);
     let (code, text, problems) = run(&wrong, &["status", "--json"]);
     let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{problems}"));
-    // The missing webhook is wrong, and the query of Platform failed.
+    // There are two findings: the webhook is missing at Customer.io, and the query of Platform failed.
     let severities: Vec<_> = value["findings"].as_array().unwrap().iter().map(|of| of["severity"].clone()).collect();
     assert_eq!((code, severities), (Some(1), vec!["bad".into(), "unanswered".into()]), "{value:#}");
     assert!(value["flow"]["error"].is_string(), "{value:#}");
@@ -248,8 +248,8 @@ fn status_exits_0_if_healthy_1_if_bad_and_3_if_only_a_query_failed() {
     assert_eq!((code, &silent["findings"][0]["code"]), (Some(3), &"service_unanswered".into()), "{silent:#}");
 }
 
-/// Reads one line of a command that does not end by itself, as `head -1` does, and returns the exit code of the
-/// command. `again` is called until the command has ended.
+/// Reads one line of a command that does not end by itself, and closes the pipe, as `head -1` does. Returns the exit
+/// code of the command. Until the command has ended, `again` is called repeatedly, so that it has lines to print.
 fn read_one_line(variables: &Variables, arguments: &[&str], again: impl Fn() + Send) -> Option<i32> {
     let mut running = command("customerio-aep", variables);
     let mut running = running.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

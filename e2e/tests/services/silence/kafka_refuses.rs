@@ -85,8 +85,8 @@ struct Row {
     unready: bool,
 }
 
-/// Returns the ACLs in rounds. The ACLs of a round can be revoked together, because the outage of one service does not
-/// hide that of another.
+/// Returns the ACLs in rounds. The test revokes the ACLs of one round together, so in each round, the outage of one
+/// service must not hide the outage of another.
 fn rounds(pipeline: &Pipeline) -> Vec<Vec<Row>> {
     use Operation::{Read, Write};
     let topic = |name: &str| Resource::Topic(pipeline.topic(name).to_string());
@@ -104,7 +104,8 @@ fn rounds(pipeline: &Pipeline) -> Vec<Vec<Row>> {
     ]
 }
 
-/// Returns small events. In each second, one body is too large, one cannot be mapped, and Platform refuses one.
+/// Returns the body of a webhook, usually a small event. Of ten bodies in a row, one is too large, one cannot be
+/// mapped, and Platform refuses one.
 fn body(number: u64) -> Vec<u8> {
     match number % 10 {
         3 => vec![b'x'; 110 * 1024],

@@ -1,4 +1,4 @@
-//! Outages of other systems than Kafka: Platform's address, IMS, the Schema Registry, clocks, a full buffer.
+//! Outages that are not caused by Kafka: Platform's address, IMS, the Schema Registry, clocks, a full buffer.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -8,7 +8,8 @@ use super::super::source::{Answering, Search};
 use super::*;
 use crate::jobs::Job;
 
-/// Source that keeps its listeners for the test. It reads until no stream or page is open or the test makes it fail.
+/// Source that keeps its listeners for the test. Reading ends when no stream or page is open, or when the test makes it
+/// fail.
 #[derive(Debug, Default)]
 struct Fake {
     listeners: Mutex<Vec<Heard>>,

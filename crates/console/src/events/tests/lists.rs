@@ -6,7 +6,7 @@ use super::*;
 use crate::jobs::JobKind;
 
 #[tokio::test]
-async fn the_searched_text_is_in_no_address_page_or_log() {
+async fn the_searched_text_is_in_no_url_page_or_log() {
     let fake = Fake::new();
     let other = Timeline { event_id: Some("jo@example.com".to_owned()), ..accepted() };
     fake.set(|topics| topics.found = Ok(vec![accepted(), other]));

@@ -1,6 +1,6 @@
 //! The stations of the pipeline, and the current numbers with sparklines of the last hour.
 
-use operator::status::{Asked, Backlog, EventAge, Health, Status, WebhookState};
+use operator::status::{Asked, Backlog, EventAge, Health, OLDEST_SECONDS, Status, WebhookState};
 
 use super::parts::{Chart, State, Station, asked_state};
 use crate::format;
@@ -99,7 +99,7 @@ fn service(
 fn topic(name: &'static str, backlog: &Backlog) -> Station {
     let state = match backlog.oldest_seconds {
         None => State::Unknown,
-        Some(oldest) if oldest > 300.0 => State::Bad,
+        Some(oldest) if oldest > OLDEST_SECONDS => State::Bad,
         Some(oldest) if oldest > 30.0 => State::Warning,
         Some(_) => State::Good,
     };

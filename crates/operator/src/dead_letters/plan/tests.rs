@@ -74,7 +74,7 @@ fn other_dead_letters_of_a_replayed_record_are_resolved_without_a_write() {
     assert_eq!(
         writes(&plan),
         [("0:4".to_owned(), vec!["0:4".to_owned()])],
-        "a discarded record was not written before"
+        "the record of the discarded dead letter was not written before"
     );
     assert_eq!(plan.resolved_before, 1);
 }
@@ -169,7 +169,7 @@ fn a_replay_refuses_a_truncated_dead_letter_with_its_size_and_the_setting_to_rai
 }
 
 #[test]
-fn a_truncated_dead_letter_is_resolved_with_a_complete_one_of_the_same_record() {
+fn a_truncated_dead_letter_is_resolved_when_a_complete_one_of_its_record_is_replayed() {
     let mut cut = of("0:3", 7, 70);
     cut.dead_letter.cut = Some(Cut { size: 9_437_184, sha256: "ab".repeat(32) });
     let index = index([cut, of("0:4", 7, 70)]);

@@ -25,7 +25,7 @@ trait StreamingObject: Candidate {
 
     fn etag(&self) -> Option<&String>;
 
-    /// The difference that can be corrected, and the step that corrects it; `None` if nothing can or must be corrected.
+    /// A difference that can be corrected, and the step that corrects it; `None` if there is no such difference.
     fn change(&self) -> Option<(Difference, Step)> {
         None
     }
@@ -157,8 +157,11 @@ fn source_mismatches(found: &SourceConnection, base: &str) -> Vec<Mismatch> {
 fn target_mismatches(found: &TargetConnection, dataset: &str, schema: &SchemaRef) -> Vec<Mismatch> {
     let of_dataset = Mismatch::between("the dataset", found.dataset_id().unwrap_or("none"), dataset);
     let differing = found.schema().filter(|current| schema.id != unknown_id() && !current.is_same(schema));
-    // Another version of the same schema also counts as a difference.
-    let of_schema = differing.map(|current| Mismatch::of("the schema", &current.id, &schema.id));
+    // `is_same` also compares the major version, which is part of the content type.
+    let of_schema = differing.map(|current| match current.id == schema.id {
+        true => Mismatch::of("the schema's version", &current.content_type, &schema.content_type),
+        false => Mismatch::of("the schema", &current.id, &schema.id),
+    });
     of_dataset.into_iter().chain(of_schema).collect()
 }
 
