@@ -35,9 +35,9 @@ pub(super) async fn look_again(
     let mut found = by_id(search, kind, &title, referred).await?;
     objects.unexamined.remove(search.key);
     if !found.iter().any(|resource| is_ours(search, resource)) {
-        let rest = among_all(search, kind, &mut found).await?;
-        if rest > 0 {
-            objects.unexamined.insert(search.key.clone(), rest);
+        let unread = among_all(search, kind, &mut found).await?;
+        if unread > 0 {
+            objects.unexamined.insert(search.key.clone(), unread);
         }
     }
     if is_schema {
